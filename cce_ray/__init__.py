@@ -1,0 +1,7 @@
+"""Self-labelled clustering with collision cross-entropy, from one command to a Ray cluster.
+
+Importing the package loads neither torch, ray nor mlflow; import what you need from its rooms, for example
+``from cce_ray.pseudo_labels import estimate_pseudo_labels``.
+"""
+
+__version__ = "0.1.0"
