@@ -1,0 +1,35 @@
+"""Metrics: scores that need labels (`clustering`) and criteria that need none (`unsupervised`)."""
+
+from cce_ray.metrics.clustering import (
+    SCORES,
+    MatchedConfusion,
+    clustering_scores,
+    confusion_matrix,
+    hungarian_accuracy,
+    match_clusters,
+    matched_confusion,
+)
+from cce_ray.metrics.unsupervised import (
+    USED_SHARE,
+    cluster_sizes,
+    collapse_warning,
+    label_churn,
+    mean_confidence,
+    used_clusters,
+)
+
+__all__ = [
+    "SCORES",
+    "USED_SHARE",
+    "MatchedConfusion",
+    "cluster_sizes",
+    "clustering_scores",
+    "collapse_warning",
+    "confusion_matrix",
+    "hungarian_accuracy",
+    "label_churn",
+    "match_clusters",
+    "matched_confusion",
+    "mean_confidence",
+    "used_clusters",
+]
