@@ -1,0 +1,47 @@
+"""Sources of data and the way from them to the device.
+
+``DATASETS[name]`` is a settings class; its ``load`` returns a ``Dataset``. ``Batches`` brings it to the
+device, ``augment`` disturbs it there, ``normalization`` gives the statistics the model starts with.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cce_ray.data.arrays import Arrays
+from cce_ray.data.augmentation import AugmentationSettings
+from cce_ray.data.data_settings import DataSettings
+from cce_ray.data.dataset import Dataset
+from cce_ray.data.digits import Digits
+from cce_ray.data.normalization import normalization
+from cce_ray.data.samples import Samples
+
+if TYPE_CHECKING:
+    from cce_ray.data.augmenting import augment
+    from cce_ray.data.batches import Batches
+    from cce_ray.data.keyed_random import keyed_uniforms
+
+DATASETS: dict[str, type[DataSettings]] = {
+    "digits": Digits,
+    "arrays": Arrays,
+}
+
+__all__ = [
+    "DATASETS",
+    "AugmentationSettings",
+    "Batches",
+    "DataSettings",
+    "Dataset",
+    "Samples",
+    "augment",
+    "keyed_uniforms",
+    "normalization",
+]
+
+# These need torch, which a reader of configurations should not wait for.
+_LAZY = {"Batches": "batches", "augment": "augmenting", "keyed_uniforms": "keyed_random"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,203 @@
+"""A data set as every source returns it, and what the sources share on the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, final, overload
+
+import numpy as np
+
+from cce_ray.data.samples import Samples, SubsetSamples, in_memory
+
+if TYPE_CHECKING:
+    from cce_ray.data.data_settings import DataSettings
+
+
+@final
+@dataclass(frozen=True)
+class Dataset:
+    """Samples, what is known of them, and which of them train and evaluate."""
+
+    name: str
+    samples: Samples
+    labels: np.ndarray | None
+    """(N,) int64 class ids 0..C-1, None when unknown."""
+    class_names: tuple[str, ...] | None
+    ids: Sequence[str]
+    """File name relative to the folder, or the row number as text."""
+    train_indices: np.ndarray
+    """int64, ascending; the same as ``evaluation_indices`` unless ``split`` says otherwise."""
+    evaluation_indices: np.ndarray
+    num_clusters: int
+    notes: tuple[str, ...] = ()
+    """What the user must be told, one line each."""
+
+    @property
+    def kind(self) -> Literal["images", "embeddings"]:
+        """By the shape of a sample."""
+        return "images" if len(self.samples.shape) == 3 else "embeddings"
+
+
+@final
+class RowNumbers(Sequence[str]):
+    """The row numbers as text, without keeping millions of strings."""
+
+    def __init__(self, rows: np.ndarray | range) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> RowNumbers: ...
+    def __getitem__(self, index: int | slice) -> str | RowNumbers:
+        if isinstance(index, slice):
+            return RowNumbers(self._rows[index])
+        return str(int(self._rows[index]))
+
+
+def encode_labels(raw: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Integers or strings (N,) as (int64 class ids 0..C-1, names of the classes), in sorted order.
+
+    Raises:
+        ValueError: labels that are missing, negative, not whole numbers, or not one per sample; ``source``
+            names the setting they came from.
+    """
+    if raw.ndim == 2 and raw.shape[1] == 1:
+        raw = raw[:, 0]
+    if raw.ndim != 1:
+        raise ValueError(f"{source}: labels have shape {raw.shape}; give one class per sample, shape (N,)")
+    if raw.dtype.kind == "f":
+        raw = _whole_numbers(raw, source)
+    elif raw.dtype.kind == "O":
+        raw = _texts(raw, source)
+    if raw.dtype.kind == "i" and len(raw) and raw.min() < 0:
+        row = int(np.argmax(raw < 0))
+        raise ValueError(
+            f"{source}: label {raw[row]} in row {row} is negative; drop such rows or leave the labels out"
+        )
+    classes, encoded = np.unique(raw, return_inverse=True)
+    return encoded.astype(np.int64).reshape(-1), tuple(str(value) for value in classes)
+
+
+def _whole_numbers(raw: np.ndarray, source: str) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        wrong = ~(np.isfinite(raw) & (raw == np.round(raw)))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{source}: label {raw[row]} in row {row} is no class; use whole numbers from 0 or text"
+        )
+    return raw.astype(np.int64)
+
+
+def _texts(raw: np.ndarray, source: str) -> np.ndarray:
+    for row, value in enumerate(raw):
+        if value is None or value != value:
+            raise ValueError(
+                f"{source}: the label in row {row} is missing; drop such rows or leave the labels out"
+            )
+    return raw.astype(str)
+
+
+def assemble(
+    settings: DataSettings,
+    samples: Samples,
+    *,
+    labels: np.ndarray | None,
+    class_names: tuple[str, ...] | None,
+    ids: Sequence[str] | None = None,
+    official_split: int | None = None,
+    notes: Sequence[str] = (),
+) -> Dataset:
+    """Apply ``limit``, ``split`` and ``num_clusters`` to what a source has read.
+
+    Args:
+        settings: the source's settings.
+        samples: all N samples.
+        labels: (N,) int64 class ids or None.
+        class_names: of the ids.
+        ids: one text per sample; None: row numbers.
+        official_split: where the source's own test samples begin, which end the samples.
+        notes: what the source has to tell.
+
+    Raises:
+        ValueError: no samples, more clusters than samples, an unknown number of clusters, no official split.
+    """
+    if not len(samples):
+        raise ValueError("data: no samples; point data at a source that holds some")
+    if labels is not None and len(labels) != len(samples):
+        raise ValueError(f"data: {len(labels)} labels for {len(samples)} samples; give one label per sample")
+    train, evaluation = _split(settings, len(samples), official_split)
+    rows = np.union1d(train, evaluation)
+    if len(rows) < len(samples):
+        samples = in_memory(SubsetSamples(samples, rows), settings.memory_limit)
+        labels = None if labels is None else labels[rows]
+        ids = RowNumbers(rows) if ids is None else [ids[int(row)] for row in rows]
+        train, evaluation = np.searchsorted(rows, train), np.searchsorted(rows, evaluation)
+    num_clusters = _num_clusters(settings, class_names)
+    if num_clusters > len(train):
+        raise ValueError(
+            f"data.num_clusters: {num_clusters} clusters for {len(train)} training samples; use fewer"
+        )
+    return Dataset(
+        name=settings.name,
+        samples=samples,
+        labels=labels,
+        class_names=class_names,
+        ids=RowNumbers(range(len(samples))) if ids is None else ids,
+        train_indices=train,
+        evaluation_indices=evaluation,
+        num_clusters=num_clusters,
+        notes=tuple(notes),
+    )
+
+
+def chosen_rows(settings: DataSettings, count: int) -> np.ndarray:
+    """The rows that ``limit`` leaves of ``count``: all, or a seeded choice, ascending."""
+    if settings.limit is None or settings.limit >= count:
+        return np.arange(count)
+    generator = np.random.default_rng(settings.split_seed)
+    return np.sort(generator.choice(count, size=settings.limit, replace=False))
+
+
+def _split(settings: DataSettings, count: int, official_split: int | None) -> tuple[np.ndarray, np.ndarray]:
+    if settings.split == "official":
+        if official_split is None:
+            raise ValueError(
+                f"data.split: '{settings.name}' has no official split; use 'same' or a share such as 0.2"
+            )
+        held_out = official_split + chosen_rows(settings, count - official_split)
+        return chosen_rows(settings, official_split), held_out
+    rows = chosen_rows(settings, count)
+    if settings.split == "same":
+        return rows, rows
+    assert isinstance(settings.split, float)
+    size = round(settings.split * len(rows))
+    if not 0 < size < len(rows):
+        raise ValueError(
+            f"data.split: a held-out share of {settings.split} leaves {size} of {len(rows)} samples to "
+            "evaluate; use a share that leaves at least one on either side"
+        )
+    # Drawn apart from `limit`, or the same seed would tie the choice to the split.
+    shuffled = np.random.default_rng([settings.split_seed, 1]).permutation(rows)
+    return np.sort(shuffled[size:]), np.sort(shuffled[:size])
+
+
+def _num_clusters(settings: DataSettings, class_names: tuple[str, ...] | None) -> int:
+    if settings.num_clusters is not None:
+        return settings.num_clusters
+    if class_names is None:
+        raise ValueError(
+            "data.num_clusters: not set, and the data have no labels to count; say how many to find, "
+            "e.g. --set data.num_clusters=10"
+        )
+    if len(class_names) < 2:
+        raise ValueError(
+            f"data.num_clusters: not set, and all labels are '{class_names[0]}'; say how many to find, "
+            "e.g. --set data.num_clusters=10"
+        )
+    return len(class_names)

@@ -1,0 +1,98 @@
+"""The one module that is trained: normalisation, backbone and head in one object."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+
+def to_float(inputs: Tensor) -> Tensor:
+    """Raw samples as floats: uint8 images (any shape) become float32 in [0, 1], floats pass unchanged."""
+    return inputs.to(torch.float32) / 255 if inputs.dtype == torch.uint8 else inputs
+
+
+class Classifier(nn.Module):
+    """Raw samples in, logits out; everything needed to label new data travels inside.
+
+    ``backbone`` and ``head`` are apart because they have learning rates of their own. ``shift`` and ``scale``
+    are buffers, x_normalised = (x - shift) * scale, broadcastable to one sample; they are saved with the
+    weights, so that a model carries the statistics of the data it was trained on.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        input_shape: Sequence[int],
+        num_clusters: int,
+        shift: np.ndarray | Tensor | None = None,
+        scale: np.ndarray | Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.input_shape = tuple(int(side) for side in input_shape)
+        self.num_clusters = num_clusters
+        self.register_buffer("shift", torch.zeros(()) if shift is None else _statistic(shift))
+        self.register_buffer("scale", torch.ones(()) if scale is None else _statistic(scale))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, K) of uint8 images or floats (B, *input_shape)."""
+        return cast("Tensor", self.head(self.backbone(self.normalize(inputs))))
+
+    def normalize(self, inputs: Tensor) -> Tensor:
+        """What the backbone sees of raw samples: floats (B, *input_shape)."""
+        return (to_float(inputs) - self.shift) * self.scale
+
+
+class CentroidHead(nn.Module):
+    """Logits −‖x − c_k‖² · inverse_temperature of flat features (B, D) against ``centers`` (K, D)."""
+
+    inverse_temperature: Tensor
+
+    def __init__(self, num_clusters: int, num_features: int, inverse_temperature: float) -> None:
+        super().__init__()
+        self.centers = nn.Parameter(torch.randn(num_clusters, num_features) / math.sqrt(num_features))
+        self.register_buffer("inverse_temperature", torch.tensor(inverse_temperature))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B, K). Both sides are moved by the mean centre first: it cancels exactly, and far from
+        the origin the expanded square would otherwise lose the digits that tell centres apart."""
+        origin = self.centers.mean(dim=0)
+        points, centers = features - origin, self.centers - origin
+        squares = points.square().sum(dim=1, keepdim=True) + centers.square().sum(dim=1)
+        return (2 * points @ centers.T - squares).clamp(max=0) * self.inverse_temperature
+
+
+def linear_head(num_features: int, num_clusters: int) -> nn.Linear:
+    """A linear classifier initialised as in the paper (§10.2): Kaiming weights, zero bias."""
+    head = nn.Linear(num_features, num_clusters)
+    nn.init.kaiming_normal_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+@torch.no_grad()
+def feature_count(backbone: nn.Module, input_shape: Sequence[int]) -> int:
+    """The width of the backbone's flat output, by running it once (in evaluation mode: no state changes)."""
+    backbone.eval()
+    features = backbone(torch.zeros(1, *input_shape))
+    backbone.train()
+    assert features.ndim == 2, f"a backbone returns (B, features), not {tuple(features.shape)}"
+    return int(features.shape[1])
+
+
+def _statistic(values: np.ndarray | Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32).clone()

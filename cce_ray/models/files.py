@@ -1,0 +1,109 @@
+"""One model, one file: everything needed to label new data, readable without trusting the file."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cce_ray.models.classifier import Classifier
+from cce_ray.models.model_settings import ModelSettings
+
+FORMAT = "cce_ray.model"
+VERSION = 1
+
+
+def save_model(
+    path: str | os.PathLike[str], classifier: Classifier, *, settings: ModelSettings, metadata: dict[str, Any]
+) -> None:
+    """Write ``classifier`` so that ``load_model`` rebuilds it; a killed process leaves the old file intact.
+
+    Args:
+        path: the file; its folder exists.
+        classifier: built by ``settings.build``.
+        settings: the model section of the configuration.
+        metadata: JSON-able facts to travel along (class names, data set, score, ...).
+
+    Raises:
+        TypeError: ``metadata`` holds what JSON cannot.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": json.dumps(settings.model_dump(mode="json")),
+        "metadata": json.dumps(metadata),
+        "input_shape": list(classifier.input_shape),
+        "num_clusters": classifier.num_clusters,
+        "state": {name: tensor.detach().cpu() for name, tensor in classifier.state_dict().items()},
+    }
+    # Through memory: torch's own file writer turns a full disk into a RuntimeError of its internals.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    _replace_atomically(Path(path), buffer.getbuffer())
+
+
+def load_model(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> tuple[Classifier, dict[str, Any]]:
+    """The classifier of ``save_model``, in evaluation mode on ``device``, and its metadata.
+
+    Raises:
+        ValueError: no such file, a file of another kind, a damaged one or one of a newer version.
+    """
+    from cce_ray.models import MODELS
+
+    content = _read(Path(path))
+    settings = json.loads(content["settings"])
+    if settings["name"] not in MODELS:
+        raise ValueError(
+            f"model: '{path}' holds a model '{settings['name']}', unknown here; known: {', '.join(MODELS)}"
+        )
+    state = content["state"]
+    classifier = MODELS[settings["name"]](**settings).build(
+        content["input_shape"], content["num_clusters"], shift=state["shift"], scale=state["scale"]
+    )
+    classifier.load_state_dict(state)
+    return classifier.to(device).eval(), json.loads(content["metadata"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"model: '{path}' is no file; give the model file that 'cce train' wrote")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"model: '{path}' is damaged or no model of cce_ray ({reason[:80]}); train again"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(
+            f"model: '{path}' is no model of cce_ray; give the model file that 'cce train' wrote"
+        )
+    if content["version"] > VERSION:
+        raise ValueError(
+            f"model: '{path}' was written by a newer cce_ray; upgrade with 'pip install -U cce_ray'"
+        )
+    return content
+
+
+def _replace_atomically(path: Path, content: memoryview) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        raise
