@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from cce_ray.data.arrays import Arrays
 from cce_ray.data.augmentation import AugmentationSettings
+from cce_ray.data.cifar10 import CIFAR10
+from cce_ray.data.cifar100_20 import CIFAR100Coarse
 from cce_ray.data.data_settings import DataSettings
-from cce_ray.data.dataset import Dataset
+from cce_ray.data.dataset import Dataset, Source
 from cce_ray.data.digits import Digits
+from cce_ray.data.folder import Folder
+from cce_ray.data.mnist import MNIST
 from cce_ray.data.normalization import normalization
 from cce_ray.data.samples import Samples
+from cce_ray.data.stl10 import STL10
 
 if TYPE_CHECKING:
     from cce_ray.data.augmenting import augment
@@ -22,6 +27,11 @@ if TYPE_CHECKING:
 
 DATASETS: dict[str, type[DataSettings]] = {
     "digits": Digits,
+    "mnist": MNIST,
+    "cifar10": CIFAR10,
+    "cifar100_20": CIFAR100Coarse,
+    "stl10": STL10,
+    "folder": Folder,
     "arrays": Arrays,
 }
 
@@ -31,7 +41,9 @@ __all__ = [
     "Batches",
     "DataSettings",
     "Dataset",
+    "Digits",
     "Samples",
+    "Source",
     "augment",
     "keyed_uniforms",
     "normalization",

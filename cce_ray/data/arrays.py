@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal, final
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from cce_ray.data.array_files import FiniteCheck, image_axes, npz_member, open_npy
 from cce_ray.data.augmentation import CAUTIOUS, AugmentationSettings
 from cce_ray.data.data_settings import AbsolutePath, DataSettings
-from cce_ray.data.dataset import Dataset, assemble, encode_labels
+from cce_ray.data.dataset import Source, encode_labels
 from cce_ray.data.label_files import read_labels
 from cce_ray.data.samples import ArraySamples, MappedSamples, Samples, in_memory
 
@@ -36,7 +35,7 @@ class Arrays(DataSettings):
     channels: Literal["auto", "first", "last"] = "auto"
     """Where four-dimensional images keep their channels; auto: the axis of size 1, 3 or 4."""
 
-    def load(self) -> Dataset:
+    def source(self) -> Source:
         """Embeddings as float32, images as uint8 or float32 in [0, 1]; labels where there are any.
 
         Raises:
@@ -53,15 +52,15 @@ class Arrays(DataSettings):
             samples, raw_labels, notes = self._parquet()
         else:
             samples, raw_labels = self._numpy()
-        source = "data.label_key"
+        field = "data.label_key"
         if self.labels_path is not None:
-            raw_labels, source = read_labels(self.labels_path, self.label_key), "data.labels_path"
-        labels, names = (None, None) if raw_labels is None else encode_labels(raw_labels, source)
+            raw_labels, field = read_labels(self.labels_path, self.label_key), "data.labels_path"
+        labels, names = (None, None) if raw_labels is None else encode_labels(raw_labels, field)
         if labels is not None and len(labels) != len(samples):
             raise ValueError(
-                f"{source}: {len(labels)} labels for {len(samples)} samples; give one label per sample"
+                f"{field}: {len(labels)} labels for {len(samples)} samples; give one label per sample"
             )
-        return assemble(self, samples, labels=labels, class_names=names, notes=notes)
+        return Source(samples, labels, names, notes=notes)
 
     def _parquet(self) -> tuple[Samples, np.ndarray | None, tuple[str, ...]]:
         from cce_ray.data.parquet import open_parquet
@@ -104,8 +103,3 @@ class Arrays(DataSettings):
                 f"data.path: the images of '{self.path}' are {stored.dtype}; save intensities 0..255 as uint8"
             )
         return ArraySamples(stored.astype(np.uint8))
-
-
-def is_array_file(path: Path) -> bool:
-    """Whether ``Arrays`` reads files with this ending."""
-    return path.suffix.lower() in (".npy", ".npz", ".parquet")

@@ -12,7 +12,7 @@ from cce_ray.data.augmentation import AugmentationSettings
 from cce_ray.settings import Settings
 
 if TYPE_CHECKING:
-    from cce_ray.data.dataset import Dataset
+    from cce_ray.data.dataset import Dataset, Source
 
 # Absolute from the start: a worker of a search runs in a folder of its own.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
@@ -23,6 +23,8 @@ class DataSettings(Settings):
 
     augmentation_preset: ClassVar[AugmentationSettings]
     """The strengths usual for such data; all resolved."""
+    has_official_split: ClassVar[bool] = False
+    """Whether ``split=official`` exists."""
 
     name: str
     num_clusters: Annotated[int, Field(ge=2)] | None = None
@@ -47,5 +49,22 @@ class DataSettings(Settings):
         return int(self.memory_limit_gib * 2**30)
 
     @abstractmethod
+    def source(self) -> Source:
+        """All samples there are and what is known of them; asks for no number of clusters.
+
+        Raises ValueError, one line with the remedy, when the data are missing or unfit.
+        """
+
     def load(self) -> Dataset:
-        """Read the data. Raises ValueError, one line with the remedy, when they are missing or unfit."""
+        """The data to cluster: ``source`` after ``limit``, ``split`` and ``num_clusters``.
+
+        Raises ValueError, one line with the remedy, when the data are missing or unfit.
+        """
+        from cce_ray.data.dataset import assemble
+
+        # Before minutes of reading.
+        if self.split == "official" and not self.has_official_split:
+            raise ValueError(
+                f"data.split: '{self.name}' has no official split; use 'same' or a share such as 0.2"
+            )
+        return assemble(self, self.source())

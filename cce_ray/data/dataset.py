@@ -40,6 +40,22 @@ class Dataset:
 
 
 @final
+@dataclass(frozen=True)
+class Source:
+    """All that a source holds, before anything is chosen of it: enough to label it with a trained model."""
+
+    samples: Samples
+    labels: np.ndarray | None = None
+    """(N,) int64 class ids 0..C-1."""
+    class_names: tuple[str, ...] | None = None
+    ids: Sequence[str] | None = None
+    """One text per sample; None: row numbers."""
+    official_split: int | None = None
+    """Where the source's own test samples begin; they end the samples."""
+    notes: tuple[str, ...] = ()
+
+
+@final
 class RowNumbers(Sequence[str]):
     """The row numbers as text, without keeping millions of strings."""
 
@@ -103,42 +119,25 @@ def _texts(raw: np.ndarray, source: str) -> np.ndarray:
     return raw.astype(str)
 
 
-def assemble(
-    settings: DataSettings,
-    samples: Samples,
-    *,
-    labels: np.ndarray | None,
-    class_names: tuple[str, ...] | None,
-    ids: Sequence[str] | None = None,
-    official_split: int | None = None,
-    notes: Sequence[str] = (),
-) -> Dataset:
+def assemble(settings: DataSettings, source: Source) -> Dataset:
     """Apply ``limit``, ``split`` and ``num_clusters`` to what a source has read.
-
-    Args:
-        settings: the source's settings.
-        samples: all N samples.
-        labels: (N,) int64 class ids or None.
-        class_names: of the ids.
-        ids: one text per sample; None: row numbers.
-        official_split: where the source's own test samples begin, which end the samples.
-        notes: what the source has to tell.
 
     Raises:
         ValueError: no samples, more clusters than samples, an unknown number of clusters, no official split.
     """
+    samples, labels, ids = source.samples, source.labels, source.ids
     if not len(samples):
         raise ValueError("data: no samples; point data at a source that holds some")
     if labels is not None and len(labels) != len(samples):
         raise ValueError(f"data: {len(labels)} labels for {len(samples)} samples; give one label per sample")
-    train, evaluation = _split(settings, len(samples), official_split)
+    train, evaluation = _split(settings, len(samples), source.official_split)
     rows = np.union1d(train, evaluation)
     if len(rows) < len(samples):
         samples = in_memory(SubsetSamples(samples, rows), settings.memory_limit)
         labels = None if labels is None else labels[rows]
         ids = RowNumbers(rows) if ids is None else [ids[int(row)] for row in rows]
         train, evaluation = np.searchsorted(rows, train), np.searchsorted(rows, evaluation)
-    num_clusters = _num_clusters(settings, class_names)
+    num_clusters = _num_clusters(settings, source.class_names)
     if num_clusters > len(train):
         raise ValueError(
             f"data.num_clusters: {num_clusters} clusters for {len(train)} training samples; use fewer"
@@ -147,12 +146,12 @@ def assemble(
         name=settings.name,
         samples=samples,
         labels=labels,
-        class_names=class_names,
+        class_names=source.class_names,
         ids=RowNumbers(range(len(samples))) if ids is None else ids,
         train_indices=train,
         evaluation_indices=evaluation,
         num_clusters=num_clusters,
-        notes=tuple(notes),
+        notes=source.notes,
     )
 
 
@@ -166,10 +165,7 @@ def chosen_rows(settings: DataSettings, count: int) -> np.ndarray:
 
 def _split(settings: DataSettings, count: int, official_split: int | None) -> tuple[np.ndarray, np.ndarray]:
     if settings.split == "official":
-        if official_split is None:
-            raise ValueError(
-                f"data.split: '{settings.name}' has no official split; use 'same' or a share such as 0.2"
-            )
+        assert official_split is not None, "DataSettings.load refuses sources without"
         held_out = official_split + chosen_rows(settings, count - official_split)
         return chosen_rows(settings, official_split), held_out
     rows = chosen_rows(settings, count)

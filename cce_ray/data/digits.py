@@ -8,7 +8,7 @@ import numpy as np
 
 from cce_ray.data.augmentation import DIGITS, AugmentationSettings
 from cce_ray.data.data_settings import DataSettings
-from cce_ray.data.dataset import Dataset, assemble
+from cce_ray.data.dataset import Source
 from cce_ray.data.samples import ArraySamples
 
 
@@ -20,11 +20,11 @@ class Digits(DataSettings):
 
     name: Literal["digits"] = "digits"
 
-    def load(self) -> Dataset:
+    def source(self) -> Source:
         """(1, 8, 8) float32 in [0, 1], and labels."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         images = (digits.images / 16).astype(np.float32)[:, None]
         names = tuple(str(name) for name in digits.target_names)
-        return assemble(self, ArraySamples(images), labels=digits.target.astype(np.int64), class_names=names)
+        return Source(ArraySamples(images), digits.target.astype(np.int64), names)

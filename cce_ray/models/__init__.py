@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 from cce_ray.models.centroids import Centroids
 from cce_ray.models.cnn import CNN
 from cce_ray.models.linear import Linear
+from cce_ray.models.mlp import MLP
 from cce_ray.models.model_settings import ModelSettings
+from cce_ray.models.resnet18 import ResNet18
+from cce_ray.models.vgg4 import VGG4
 
 if TYPE_CHECKING:
     from cce_ray.models.classifier import Classifier, to_float
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, type[ModelSettings]] = {
     "linear": Linear,
+    "mlp": MLP,
     "cnn": CNN,
+    "vgg4": VGG4,
+    "resnet18": ResNet18,
     "centroids": Centroids,
 }
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def to_float(inputs: Tensor) -> Tensor:
-    """Raw samples as floats: uint8 images (any shape) become float32 in [0, 1], floats pass unchanged."""
-    return inputs.to(torch.float32) / 255 if inputs.dtype == torch.uint8 else inputs
+    """Raw samples as float32: uint8 images become values in [0, 1], other numbers keep theirs."""
+    return inputs.to(torch.float32) / 255 if inputs.dtype == torch.uint8 else inputs.to(torch.float32)
 
 
 class Classifier(nn.Module):
