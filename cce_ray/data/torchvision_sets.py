@@ -63,10 +63,10 @@ def open_set(settings: TorchvisionSettings, opener: Callable[..., Any], **option
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         if settings.download:
             raise ValueError(
-                f"data.download: {settings.name} could not be fetched into '{settings.root}' ({reason}); check "
-                "the network and the folder, or put the files there yourself"
+                f"data.download: {settings.name} could not be fetched into '{settings.root}' ({reason}); "
+                "check the network and the folder, or put the files there yourself"
             ) from error
         raise ValueError(
-            f"data.root: {settings.name} is not in '{settings.root}', or damaged; add --set data.download=true, "
-            "or set data.root (or the environment's CCE_DATA) to the folder that holds it"
+            f"data.root: {settings.name} is not in '{settings.root}', or damaged; add --set "
+            "data.download=true, or set data.root (or the environment's CCE_DATA) to the folder that holds it"
         ) from error
