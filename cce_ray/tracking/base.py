@@ -1,0 +1,101 @@
+"""What a run needs of a tracker, and the tracker that does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class TrackedRun(Protocol):
+    """One run in a tracker. An outage after the start is a warning, no error: the results are on disk."""
+
+    id: str | None
+    """The tracker's id of the run; None if nothing is tracked."""
+
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Log one step's metrics together. Steps the run already holds and None values are skipped."""
+
+    def log_artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
+        """Copy files (or whole folders) below ``folder`` of the run's artifacts."""
+
+    def log_model(
+        self, path: Path, *, input_example: np.ndarray, num_clusters: int, name: str = "model", step: int = 0
+    ) -> str | None:
+        """Log the file that `cce_ray.models.save_model` wrote as a servable model; returns its URI.
+
+        ``input_example`` (n, *input shape) are a few samples in the type the model will be called with.
+        Registered under the settings' ``register_model``, if there is one.
+        """
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Close the run. Metrics still held back go out first."""
+
+
+class Tracker(Protocol):
+    """A place that keeps runs."""
+
+    location: str | None
+    """Its URI; None if nothing is tracked."""
+    ui: str | None
+    """The command or the address that shows it."""
+
+    def start_run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent_id: str | None = None,
+        run_id: str | None = None,
+    ) -> TrackedRun:
+        """Open a run, below ``parent_id`` if given.
+
+        ``params`` are flat dotted settings. ``run_id`` continues that run; if it is gone, a new one is
+        opened.
+        """
+
+
+class NullRun:
+    """A run that nobody keeps."""
+
+    id: str | None = None
+
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int) -> None:
+        """Do nothing."""
+
+    def log_artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
+        """Do nothing."""
+
+    def log_model(
+        self, path: Path, *, input_example: np.ndarray, num_clusters: int, name: str = "model", step: int = 0
+    ) -> str | None:
+        """Do nothing; there is no URI."""
+        return None
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Do nothing."""
+
+
+class NullTracker:
+    """Tracking switched off, or no MLflow installed."""
+
+    location: str | None = None
+    ui: str | None = None
+
+    def start_run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent_id: str | None = None,
+        run_id: str | None = None,
+    ) -> TrackedRun:
+        """A run that keeps nothing."""
+        return NullRun()

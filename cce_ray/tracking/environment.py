@@ -1,0 +1,69 @@
+"""Tags that say what ran where."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from cce_ray import __version__
+
+
+def environment_tags(device: str) -> dict[str, str]:
+    """Version, commit, device and hardware of this process, as tags. ``device`` is 'cpu' or 'cuda'."""
+    import torch
+
+    tags = {
+        "cce_ray.version": __version__,
+        "device": device,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "cpu": _cpu(),
+        "cpu_count": str(os.cpu_count()),
+        "mlflow.source.name": "cce " + " ".join(sys.argv[1:]) if _is_cce() else Path(sys.argv[0]).name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    if device.startswith("cuda"):
+        tags["gpu"] = torch.cuda.get_device_name(device)
+    commit = git_commit()
+    if commit:
+        tags["cce_ray.commit"] = commit
+        tags["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
+    return {key: value for key, value in tags.items() if value}
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this package runs from, '-dirty' if changed; None for an installed one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _is_cce() -> bool:
+    return Path(sys.argv[0]).name in ("cce", "cce.exe")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in the password file
+        return ""
+
+
+def _cpu() -> str:
+    """The processor's name: platform.processor() is empty on most Linux distributions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,124 @@
+"""Where the MLflow store is, decided and checked before MLflow is asked: its own retries take minutes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_PREFIX = "sqlite:///"
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Location:
+    """A tracking URI with absolute paths."""
+
+    uri: str
+    artifacts: str | None
+    """Where a new experiment keeps its artifacts; None: the server decides."""
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, if that is what the URI names."""
+        return Path(self.uri.removeprefix(_PREFIX)) if self.uri.startswith(_PREFIX) else None
+
+    @property
+    def ui(self) -> str:
+        """The command that serves the store, or the server's address."""
+        if self.uri.startswith("http"):
+            return self.uri
+        return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
+
+
+def locate(uri: str | None, output_dir: Path, environment: Mapping[str, str] = os.environ) -> Location:
+    """The setting, else MLFLOW_TRACKING_URI, else a SQLite file in ``output_dir``.
+
+    Artifacts lie beside a SQLite file, since MLflow's own default is a folder below wherever the process
+    started. Raises ValueError for a URI that keeps nothing or that MLflow does not support any more.
+    """
+    output_dir = output_dir.absolute()
+    wanted = uri or environment.get("MLFLOW_TRACKING_URI") or f"{_PREFIX}{output_dir / 'mlflow.db'}"
+    scheme = urlsplit(wanted).scheme.partition("+")[0]
+    if scheme == "sqlite":
+        path = wanted.removeprefix(_PREFIX)
+        if path == wanted or path in ("", ":memory:"):
+            raise ValueError(f"tracking.uri: {wanted!r} keeps nothing; write sqlite:///FILE.db")
+        database = Path(path).expanduser().absolute()
+        return Location(f"{_PREFIX}{database}", (database.parent / "mlartifacts").as_uri())
+    if scheme in ("http", "https", "databricks") or wanted == "databricks":
+        return Location(wanted, None)
+    if scheme in _PORTS:
+        return Location(wanted, (output_dir / "mlartifacts").as_uri())
+    raise ValueError(
+        f"tracking.uri: {wanted!r} is no store that MLflow supports (its file store is gone);"
+        " write sqlite:///FILE.db, http://HOST:PORT or postgresql://..."
+    )
+
+
+def check(location: Location) -> None:
+    """Raise a ValueError within seconds if the store cannot be written or its host does not answer."""
+    if location.database:
+        _check_database(location.database)
+        return
+    parts = urlsplit(location.uri)
+    try:
+        port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError:
+        raise ValueError(
+            f"tracking.uri: {location.uri!r} has no valid port; write it as http://HOST:5000"
+        ) from None
+    if parts.hostname is None or port is None or _proxied(parts.scheme, parts.hostname):
+        return
+    try:
+        socket.create_connection((parts.hostname, port), timeout=_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        raise ValueError(
+            f"tracking.uri: no server answers at {parts.hostname}:{port} ({error});"
+            " start it, correct tracking.uri, or set tracking.enabled=false"
+        ) from None
+
+
+@contextmanager
+def single_process(location: Location) -> Iterator[None]:
+    """Keep other processes from opening the same SQLite file meanwhile.
+
+    Several that find it empty migrate its schema at once, and all but one of them die.
+    """
+    if location.database is None:
+        yield
+        return
+    import fcntl
+
+    with location.database.with_name(location.database.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _check_database(database: Path) -> None:
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database, timeout=_TIMEOUT_SECONDS)) as connection:
+            connection.execute("PRAGMA user_version").fetchone()
+        if not os.access(database, os.W_OK):
+            raise PermissionError("it is read-only")
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(
+            f"tracking.uri: the SQLite store {database} cannot be used ({reason});"
+            " choose another file in tracking.uri, or set tracking.enabled=false"
+        ) from None
+
+
+def _proxied(scheme: str, host: str) -> bool:
+    """Whether requests leave through a proxy, so that the host itself need not answer."""
+    from urllib.request import getproxies, proxy_bypass
+
+    return scheme in getproxies() and not proxy_bypass(host)

@@ -1,0 +1,103 @@
+"""Logging a model file as an MLflow model (models from code), without MLflow's trial inference.
+
+`mlflow.pyfunc.log_model` loads the model and predicts twice to guess requirements and to check the example,
+and it works on MLflow's global state. The same steps are taken here with a client.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cce_ray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "torch", "torchvision")
+"""What `cce_ray.models` and the model's code import; the package itself travels inside the model."""
+
+
+def log_model(
+    client: MlflowClient,
+    run: Any,
+    path: Path,
+    *,
+    input_example: np.ndarray,
+    num_clusters: int,
+    name: str,
+    step: int,
+    register_as: str | None,
+) -> str:
+    """Save, upload and perhaps register the model; returns models:/ID, or models:/NAME/VERSION."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    run_id = run.info.run_id
+    logged = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            model = Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=run_id,
+                model_id=logged.model_id,
+            )
+            save(Path(folder, "model"), path, model, input_example=input_example, num_clusters=num_clusters)
+            client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
+    if register_as is None:
+        return f"models:/{logged.model_id}"
+    return _register(client, logged, run_id, register_as)
+
+
+def save(folder: Path, path: Path, model: Any, *, input_example: np.ndarray, num_clusters: int) -> None:
+    """Write the MLflow model to ``folder``: code, weights, signature, example, pinned requirements."""
+    import mlflow.pyfunc
+
+    from cce_ray.tracking import mlflow_model
+
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        mlflow_model=model,
+        python_model=mlflow_model.__file__,
+        artifacts={"model": str(path)},
+        signature=signature(input_example, num_clusters),
+        input_example=input_example,
+        pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in _REQUIREMENTS],
+        code_paths=[str(Path(cce_ray.__file__).parent)],
+    )
+
+
+def signature(input_example: np.ndarray, num_clusters: int) -> Any:
+    """Samples of the example's shape and type in; cluster, confidence and K probabilities out."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    columns = [ColSpec("long", "cluster"), ColSpec("float", "confidence")]
+    columns += [ColSpec("float", f"p{k}") for k in range(num_clusters)]
+    return ModelSignature(
+        inputs=Schema([TensorSpec(input_example.dtype, (-1, *input_example.shape[1:]))]),
+        outputs=Schema(columns),
+    )
+
+
+def _register(client: MlflowClient, logged: Any, run_id: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    made = client.create_model_version(
+        name, logged.artifact_location, run_id=run_id, model_id=logged.model_id
+    )
+    return f"models:/{name}/{made.version}"
