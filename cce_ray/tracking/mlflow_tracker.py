@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _logger = logging.getLogger(__name__)
+_SECONDS_BETWEEN_ATTEMPTS = 30.0  # a dead server costs seconds a call, more than many an epoch
 _LONGEST_PARAM, _LONGEST_TAG, _PARAMS_PER_CALL, _METRICS_PER_CALL = 6000, 5000, 100, 1000
 
 
@@ -116,6 +117,7 @@ class MLflowRun:
         self._run = run
         self._register_model = register_model
         self._pending: list[Metric] = []
+        self._next_attempt = 0.0
         self._warned: set[str] = set()
         self._logged: defaultdict[str, set[int]] = defaultdict(set)
         for key in run.data.metrics:
@@ -128,7 +130,8 @@ class MLflowRun:
             if value is not None and step not in self._logged[key]:
                 self._logged[key].add(step)
                 self._pending.append(Metric(key, float(value), now, step))
-        self._send()
+        if time.monotonic() >= self._next_attempt:
+            self._send()
 
     def log_artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
         """Copy files below ``folder``."""
@@ -163,9 +166,11 @@ class MLflowRun:
 
     def _send(self) -> None:
         with self._tolerating("metrics"):
+            self._next_attempt = time.monotonic() + _SECONDS_BETWEEN_ATTEMPTS
             while self._pending:
                 self._client.log_batch(self.id, metrics=self._pending[:_METRICS_PER_CALL])
                 del self._pending[:_METRICS_PER_CALL]
+            self._next_attempt = 0.0
 
     @contextmanager
     def _tolerating(self, what: str) -> Iterator[None]:
