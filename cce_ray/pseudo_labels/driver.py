@@ -1,0 +1,62 @@
+"""The one loop of all pseudo-label solvers: it owns the limits, the stopping rules and the reason."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, final
+
+import numpy as np
+
+from cce_ray.pseudo_labels.mappers import Mapper
+from cce_ray.pseudo_labels.problem import Problem
+
+Reason = Literal["tolerance", "gap", "max_iterations"]
+
+# The certificate costs about one or two iterations: asked for this often it adds little.
+GAP_INTERVAL = 10
+
+
+class Solver(Protocol):
+    """One algorithm at work on one problem, whose `labels` it changes in place."""
+
+    objectives: ClassVar[tuple[str, ...]]
+
+    def __init__(self, problem: Problem, labels: np.ndarray, mapper: Mapper, objective: str) -> None: ...
+
+    def advance(self) -> float:
+        """Do one iteration in place and return max |Δy|."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: whichever comes first."""
+
+    max_iterations: int
+    tolerance: float
+    """Stop when max |Δy| of an iteration is at most this."""
+    gap_tolerance: float | None
+    """Stop when the certified gap is at most this; looked at every `GAP_INTERVAL` iterations."""
+
+
+def iterate(solver: Solver, limits: Limits, certify: Callable[[], float]) -> tuple[int, Reason]:
+    """Run `solver` until a limit is met; returns the number of iterations and the reason.
+
+    Args:
+        solver: advanced in place.
+        limits: the stopping rules.
+        certify: the certified gap at the solver's present labels.
+    """
+    for iteration in range(1, limits.max_iterations + 1):
+        change = solver.advance()
+        assert math.isfinite(change), "a solver left the finite numbers on checked input"
+        if (
+            limits.gap_tolerance is not None
+            and iteration % GAP_INTERVAL == 0
+            and certify() <= limits.gap_tolerance
+        ):
+            return iteration, "gap"
+        if change <= limits.tolerance:
+            return iteration, "tolerance"
+    return limits.max_iterations, "max_iterations"

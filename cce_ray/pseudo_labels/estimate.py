@@ -1,0 +1,211 @@
+"""`estimate_pseudo_labels`: the one public way in. Checks, chooses the solver, runs it, reports."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cce_ray.pseudo_labels.arrays import to_array, to_floating
+from cce_ray.pseudo_labels.certificate import certified_gap
+from cce_ray.pseudo_labels.driver import Limits, Solver, iterate
+from cce_ray.pseudo_labels.mappers import MAPPERS, choose_mapper
+from cce_ray.pseudo_labels.objectives import OBJECTIVES
+from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
+from cce_ray.pseudo_labels.result import PseudoLabels
+
+# How far a row may be from summing to one: softmax in single and in half precision.
+_SUM_TOLERANCE = 1e-3
+_SUM_TOLERANCE_HALF = 2e-2
+
+
+def estimate_pseudo_labels(
+    probs: Any,
+    *,
+    fairness_weight: float,
+    objective: str = "cce_plus",
+    prior: Any = None,
+    solver: str = "auto",
+    max_iterations: int = 100,
+    tolerance: float = 1e-4,
+    gap_tolerance: float | None = None,
+    known_labels: Any = None,
+    init: Any = None,
+    backend: str = "auto",
+) -> PseudoLabels:
+    """Estimate soft pseudo-labels y for predictions σ.
+
+    Args:
+        probs: σ, (M, K), floating; NumPy array or torch tensor on any device; rows are probabilities. Half
+            precision is computed, and returned, in float32. Never changed.
+        fairness_weight: λ > 0 of the objective, whose first term is a mean over the points.
+        objective: "cce_plus" (11), "cce" (10) or "shannon" (loss (5) with weight λ).
+        prior: u, (K,), sums to one; uniform if None. Zeros are fine for "cce_plus" only.
+        solver: "em" (11), "pgd" (10) and (11), "mirror" (5), or "auto": the first of these that applies.
+        max_iterations: iteration limit, >= 0.
+        tolerance: stop when max |Δy| of an iteration is at most this.
+        gap_tolerance: stop when the objective is certified to be within this (absolute) of its minimum.
+        known_labels: (M,), int64: the class of a known row, whose y stays one-hot; -1 where unknown.
+        init: the start y, (M, K); its exact zeros are kept by EM (Property 1) and mirror descent. By default
+            σ, lifted to 1e-8 where softmax underflowed, so that every class can grow.
+        backend: "inline", "threads" or "auto" (threads for large M·K); cannot change a bit of the labels.
+
+    Returns:
+        PseudoLabels: labels of the same kind and device as `probs`, objective, gap (computed on first
+        access), iterations and the reason for stopping.
+
+    Raises:
+        ValueError: an argument is unusable; one line says which, its value and the remedy.
+    """
+    limits = _check_limits(max_iterations, tolerance, gap_tolerance)
+    array, restore = to_array(probs, "probs")
+    problem = _check_problem(array, fairness_weight, objective, prior, known_labels)
+    solver_type = _choose_solver(solver, objective)
+    if backend != "auto" and backend not in MAPPERS:
+        raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, {', '.join(MAPPERS)}")
+
+    labels = _start(problem, init, half=array.dtype.itemsize < 4 or _is_half(probs))
+    mapper = choose_mapper(backend, labels.size)
+    worker = solver_type(problem, labels, mapper, objective)
+
+    def certify() -> float:
+        return certified_gap(problem, labels, objective)
+
+    iterations, reason = iterate(worker, limits, certify)
+    return PseudoLabels(restore(labels), _value(problem, labels, objective), certify, iterations, reason)
+
+
+def _check_limits(max_iterations: int, tolerance: float, gap_tolerance: float | None) -> Limits:
+    if not isinstance(max_iterations, int | np.integer) or max_iterations < 0:
+        raise ValueError(
+            f"max_iterations: {max_iterations!r} is not an integer >= 0; give a limit such as 100"
+        )
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance: {tolerance!r} is not >= 0; give max |Δy| to stop at, such as 1e-4")
+    if gap_tolerance is not None and not gap_tolerance >= 0:
+        raise ValueError(f"gap_tolerance: {gap_tolerance!r} is not >= 0; give a gap such as 1e-3, or None")
+    return Limits(int(max_iterations), float(tolerance), gap_tolerance)
+
+
+def _check_problem(
+    array: np.ndarray, fairness_weight: float, objective: str, prior: Any, known_labels: Any
+) -> Problem:
+    """Everything but the rows' values, which `_start` looks at."""
+    if array.ndim != 2 or array.shape[0] < 1:
+        raise ValueError(f"probs: shape {array.shape} is not (points, clusters); give one row a point")
+    if array.shape[1] < 2:
+        raise ValueError(f"probs: {array.shape[1]} column(s) make no clustering; give at least 2 clusters")
+    if not (math.isfinite(fairness_weight) and fairness_weight > 0):
+        raise ValueError(
+            f"fairness_weight: {fairness_weight!r} is not a positive number; give λ > 0, such as 10"
+        )
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}")
+    return Problem(
+        to_floating(array, "probs"),
+        _check_prior(prior, array.shape[1], objective),
+        float(fairness_weight),
+        _check_known(known_labels, *array.shape),
+    )
+
+
+def _check_prior(prior: Any, num_clusters: int, objective: str) -> np.ndarray:
+    if prior is None:
+        return np.full(num_clusters, 1.0 / num_clusters)
+    weights = np.asarray(to_array(prior, "prior")[0], dtype=np.float64)
+    if weights.shape != (num_clusters,):
+        raise ValueError(
+            f"prior: shape {weights.shape} does not fit {num_clusters} clusters; give ({num_clusters},)"
+        )
+    if not np.all(np.isfinite(weights)) or weights.min() < 0 or abs(weights.sum() - 1.0) > _SUM_TOLERANCE:
+        raise ValueError(
+            f"prior: sums to {weights.sum():.6g}, smallest {weights.min():.6g}; give probabilities (sum 1)"
+        )
+    if OBJECTIVES[objective].needs_positive_prior and weights.min() == 0:
+        raise ValueError(
+            f"prior: 0 for cluster {weights.argmin()} makes {objective!r} infinite; use 'cce_plus' or drop it"
+        )
+    return weights / weights.sum()
+
+
+def _check_known(known_labels: Any, num_points: int, num_clusters: int) -> np.ndarray:
+    if known_labels is None:
+        return np.full(num_points, -1, dtype=np.int64)
+    known = to_array(known_labels, "known_labels")[0]
+    if known.shape != (num_points,):
+        raise ValueError(
+            f"known_labels: shape {known.shape} does not fit {num_points} points; give ({num_points},)"
+        )
+    if known.dtype.kind not in "iu":
+        raise ValueError(
+            f"known_labels: dtype {known.dtype} is not an integer type; give int64, -1 for unknown"
+        )
+    bad = np.flatnonzero((known < -1) | (known >= num_clusters))
+    if bad.size:
+        raise ValueError(
+            f"known_labels: {known[bad[0]]} at row {bad[0]} is no class; give 0..{num_clusters - 1} or -1"
+        )
+    return np.ascontiguousarray(known, dtype=np.int64)
+
+
+def _choose_solver(solver: str, objective: str) -> type[Solver]:
+    from cce_ray.pseudo_labels import SOLVERS
+
+    able = [name for name, candidate in SOLVERS.items() if objective in candidate.objectives]
+    if solver == "auto":
+        return SOLVERS[able[0]]
+    if solver not in SOLVERS:
+        raise ValueError(f"solver: {solver!r} is unknown; choose one of auto, {', '.join(SOLVERS)}")
+    if solver not in able:
+        raise ValueError(f"solver: {solver!r} cannot minimise {objective!r}; use {' or '.join(able)}")
+    return SOLVERS[solver]
+
+
+def _start(problem: Problem, init: Any, *, half: bool) -> np.ndarray:
+    """Check the rows of σ and write the start y."""
+    labels = np.empty_like(problem.probs)
+    _fill(problem.probs, "probs", START_FLOOR, half, labels)
+    if init is not None:
+        given, _ = to_array(init, "init")
+        if given.shape != labels.shape:
+            raise ValueError(f"init: shape {given.shape} is not that of probs; give {labels.shape}")
+        _fill(to_floating(given, "init"), "init", 0.0, given.dtype.itemsize < 4 or _is_half(init), labels)
+    rows = np.flatnonzero(problem.known >= 0)
+    if rows.size:
+        labels[rows] = 0
+        labels[rows, problem.known[rows]] = 1
+    return labels
+
+
+def _fill(source: np.ndarray, name: str, floor: float, half: bool, labels: np.ndarray) -> None:
+    from cce_ray.pseudo_labels import blocks_kernel
+
+    tolerance = _SUM_TOLERANCE_HALF if half else _SUM_TOLERANCE
+    verdict, row = blocks_kernel.start_rows(source, floor, tolerance, labels)
+    if verdict == blocks_kernel.ROW_NOT_FINITE:
+        raise ValueError(
+            f"{name}: row {row} holds NaN or infinity; check the model's outputs (a lower learning rate?)"
+        )
+    if verdict == blocks_kernel.ROW_NEGATIVE:
+        raise ValueError(
+            f"{name}: row {row} holds {source[row].min():.6g} < 0; give probabilities (softmax of logits)"
+        )
+    if verdict == blocks_kernel.ROW_SUM:
+        total = source[row].sum(dtype=np.float64)
+        raise ValueError(
+            f"{name}: row {row} sums to {total:.6g}, not 1; give probabilities (softmax of logits)"
+        )
+
+
+def _is_half(values: Any) -> bool:
+    """bfloat16 tensors, which arrive here as float32."""
+    return str(getattr(values, "dtype", "")) == "torch.bfloat16"
+
+
+def _value(problem: Problem, labels: np.ndarray, objective: str) -> float:
+    from cce_ray.pseudo_labels import blocks_kernel
+
+    chosen = OBJECTIVES[objective]
+    total = blocks_kernel.collision_sum if chosen.data == "collision" else blocks_kernel.shannon_sum
+    mean = labels.mean(axis=0, dtype=np.float64)
+    fairness = chosen.fairness(mean, problem.prior, problem.fairness_weight)
+    return float(total(problem.probs, labels)) / problem.num_points + fairness

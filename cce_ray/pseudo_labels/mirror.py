@@ -1,0 +1,140 @@
+"""Mirror descent with an adaptive step for loss (5), mean_i H(y_i, σ_i) + λ KL(ȳ‖u).
+
+The fairness term is 1-smooth relative to λ mean_i KL(y_i‖·) (joint convexity of KL), so the multiplicative
+step y_ik ∝ y_ik exp(η (ln σ_ik + p_k)), p_k = -λ ln(ȳ_k/u_k), never raises the loss at η = 1/λ. Usually far
+longer steps do not either: η doubles after every step and halves until λ KL(ȳ'‖ȳ) <= mean_i KL(y'_i‖y_i) / η
+(Lu, Freund and Nesterov's relative-smoothness test). All steps together are one softmax,
+y_i = softmax(ln y⁰_i + T ln σ_i + P), so an iterate is a K-vector P and a number T: nothing underflows and no
+rounding accumulates.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, final
+
+import numpy as np
+
+from cce_ray.pseudo_labels.mappers import Mapper
+from cce_ray.pseudo_labels.objectives import forward_prices
+from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR, MEAN_FLOOR, Problem
+
+BlockKernel = Callable[..., None]
+
+# T beyond this sharpens nothing (the loss is within ~ln K / T of its minimum) and costs digits of P.
+_LONGEST_STEP = 1e9
+
+
+@final
+class Mirror:
+    """Mirror descent at work on one problem; each `advance` is one accepted step.
+
+    Args:
+        problem: what to solve.
+        labels: the start y⁰, (M, K), of σ's dtype; changed in place. Its exact zeros stay.
+        mapper: who works on which blocks.
+        objective: "shannon".
+        kernel: `mirror_kernel.mirror_blocks` (the default) or its NumPy twin `mirror_blocks_reference`.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("shannon",)
+
+    def __init__(
+        self,
+        problem: Problem,
+        labels: np.ndarray,
+        mapper: Mapper,
+        objective: str = "shannon",
+        kernel: BlockKernel | None = None,
+    ) -> None:
+        from cce_ray.pseudo_labels import blocks_kernel, mirror_kernel
+
+        assert objective in self.objectives
+
+        self._problem, self._mapper = problem, mapper
+        self._kernel = mirror_kernel.mirror_blocks if kernel is None else kernel
+        self._sum_blocks = blocks_kernel.sum_blocks
+        points, clusters, blocks = problem.num_points, problem.num_clusters, problem.num_blocks
+        self._labels, self._trial = labels, np.empty_like(labels)
+        self._logs = np.log(np.maximum(problem.probs, LOG_FLOOR, dtype=np.float64))
+        with np.errstate(divide="ignore"):
+            self._start_logs = np.log(labels, dtype=np.float64)
+        self._normalizers, self._trial_normalizers = np.zeros(points), np.zeros(points)
+        self._scratch = np.empty((blocks, clusters))
+        self._partials = np.empty((blocks, clusters + 2))
+        self._totals, self._sums = np.empty(clusters + 1), np.empty(clusters)
+        blocks_kernel.label_sums(labels, self._partials, self._sums)
+        self._path = np.zeros(clusters + 1)
+        self._step = 1.0 / problem.fairness_weight
+
+    def advance(self) -> float:
+        """One accepted step; returns max |Δy|."""
+        problem, clusters = self._problem, self._problem.num_clusters
+        mean = self._sums / problem.num_points
+        prices = forward_prices(mean, problem.prior, problem.fairness_weight)
+        while True:
+            last = self._step * np.append(prices, 1.0)
+            change = self._try_path(np.stack([self._path + last, last]))
+            trial_mean = self._totals[:clusters] / problem.num_points
+            spread = self._totals[clusters] / problem.num_points
+            if self._step * problem.fairness_weight <= 1.0 or self._is_short(trial_mean, mean, spread):
+                break
+            self._step = max(0.5 * self._step, 1.0 / problem.fairness_weight)
+        self._path += last
+        np.copyto(self._labels, self._trial)
+        self._normalizers[:] = self._trial_normalizers
+        self._sums[:] = self._totals[:clusters]
+        self._step = max(min(2.0 * self._step, _LONGEST_STEP), 1.0 / problem.fairness_weight)
+        return change
+
+    def _is_short(self, trial_mean: np.ndarray, mean: np.ndarray, spread: float) -> bool:
+        """λ KL(ȳ'‖ȳ) <= mean_i KL(y'_i‖y_i) / η: the step cannot have raised the loss."""
+        floored = np.maximum(mean, MEAN_FLOOR)
+        moved = float(np.sum(trial_mean * np.log(np.maximum(trial_mean, MEAN_FLOOR) / floored)))
+        return self._problem.fairness_weight * moved <= spread / self._step
+
+    def _try_path(self, control: np.ndarray) -> float:
+        work = self._kernel
+        arguments = (
+            self._logs,
+            self._start_logs,
+            self._labels,
+            self._trial,
+            self._normalizers,
+            self._trial_normalizers,
+            self._problem.known,
+            control,
+            self._partials,
+            self._scratch,
+        )
+        self._mapper(lambda first, last: work(first, last, *arguments), self._problem.num_blocks)
+        return float(self._sum_blocks(self._partials, self._totals))
+
+
+def mirror_blocks_reference(
+    first_block: int,
+    last_block: int,
+    logs: np.ndarray,
+    start_logs: np.ndarray,
+    labels: np.ndarray,
+    trial: np.ndarray,
+    normalizers: np.ndarray,
+    trial_normalizers: np.ndarray,
+    known: np.ndarray,
+    control: np.ndarray,
+    partials: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """`mirror_kernel.mirror_blocks` in plain NumPy: the same arguments, no scratch."""
+    for b in range(first_block, last_block):
+        rows = slice(b * BLOCK_ROWS, (b + 1) * BLOCK_ROWS)
+        free = known[rows] < 0
+        exponents = start_logs[rows] + control[0, -1] * logs[rows] + control[0, :-1]
+        peak = exponents.max(axis=1)
+        normalizer = peak + np.log(np.exp(exponents - peak[:, None]).sum(axis=1))
+        new = np.exp(exponents - normalizer[:, None])
+        gain = (new * (control[1, -1] * logs[rows] + control[1, :-1])).sum(axis=1)
+        divergence = np.where(free, np.maximum(gain - (normalizer - normalizers[rows]), 0.0), 0.0)
+        old = labels[rows].astype(np.float64)
+        new = np.where(free[:, None], new, old)
+        trial_normalizers[rows] = np.where(free, normalizer, trial_normalizers[rows])
+        trial[rows] = new
+        partials[b] = [*new.sum(axis=0), divergence.sum(), np.abs(new - old).max()]

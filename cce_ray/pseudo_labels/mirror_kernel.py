@@ -1,0 +1,102 @@
+"""One mirror-descent trial as a Numba kernel; `mirror.mirror_blocks_reference` is its readable twin."""
+
+import math
+
+import numpy as np
+
+from cce_ray.pseudo_labels.jit import compiled
+from cce_ray.pseudo_labels.problem import BLOCK_ROWS
+
+
+@compiled
+def mirror_blocks(
+    first_block: int,
+    last_block: int,
+    logs: np.ndarray,
+    start_logs: np.ndarray,
+    labels: np.ndarray,
+    trial: np.ndarray,
+    normalizers: np.ndarray,
+    trial_normalizers: np.ndarray,
+    known: np.ndarray,
+    control: np.ndarray,
+    partials: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """trial = softmax(ln y⁰ + T ln σ + P) row by row, for blocks first_block..last_block-1.
+
+    Args:
+        first_block, last_block: the range of blocks.
+        logs: ln σ, (M, K), float64, finite.
+        start_logs: ln y⁰, (M, K), float64; -inf where the start is zero.
+        labels: the present y, (M, K).
+        trial: (M, K), out.
+        normalizers: (M,), the log-sum-exp of the present y.
+        trial_normalizers: (M,), out: the log-sum-exp of the trial.
+        known: (M,), rows to copy where >= 0.
+        control: (2, K + 1), float64: P then T; the last step's part of both, η p then η.
+        partials: (B, K + 2) float64 out: Σ trial, Σ_i KL(trial_i ‖ y_i), max |Δy|.
+        scratch: (B, K) float64.
+    """
+    num_clusters = logs.shape[1]
+    for b in range(first_block, last_block):
+        for c in range(num_clusters + 2):
+            partials[b, c] = 0.0
+        for i in range(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, logs.shape[0])):
+            if known[i] >= 0:
+                for k in range(num_clusters):
+                    trial[i, k] = labels[i, k]
+                partials[b, known[i]] += 1.0
+            else:
+                total, peak = _exponentials(b, i, logs, start_logs, control, scratch)
+                trial_normalizers[i] = peak + math.log(total)
+                shift = trial_normalizers[i] - normalizers[i]
+                _store(b, i, 1.0 / total, shift, logs, labels, trial, control, partials, scratch)
+
+
+@compiled
+def _exponentials(
+    b: int, i: int, logs: np.ndarray, start_logs: np.ndarray, control: np.ndarray, scratch: np.ndarray
+) -> tuple[float, float]:
+    """Write exp(e_k - max e) to the scratch; return its sum and max e."""
+    num_clusters = logs.shape[1]
+    peak = -math.inf
+    for k in range(num_clusters):
+        exponent = start_logs[i, k] + control[0, num_clusters] * logs[i, k] + control[0, k]
+        scratch[b, k] = exponent
+        peak = exponent if exponent > peak else peak
+    total = 0.0
+    for k in range(num_clusters):
+        power = scratch[b, k] - peak
+        # exp underflows to denormals, which are slow, just above where it becomes zero anyway.
+        scratch[b, k] = math.exp(power) if power > -700.0 else 0.0
+        total += scratch[b, k]
+    return total, peak
+
+
+@compiled
+def _store(
+    b: int,
+    i: int,
+    factor: float,
+    shift: float,
+    logs: np.ndarray,
+    labels: np.ndarray,
+    trial: np.ndarray,
+    control: np.ndarray,
+    partials: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """Write the row; KL(trial ‖ y) = Σ trial · (η ln σ + η p) - the change of the log-sum-exp."""
+    num_clusters = logs.shape[1]
+    gain = 0.0
+    largest = 0.0
+    for k in range(num_clusters):
+        share = scratch[b, k] * factor
+        gain += share * (control[1, num_clusters] * logs[i, k] + control[1, k])
+        change = abs(share - np.float64(labels[i, k]))
+        largest = change if change > largest else largest
+        trial[i, k] = share
+        partials[b, k] += share
+    partials[b, num_clusters] += max(gain - shift, 0.0)
+    partials[b, num_clusters + 1] = max(partials[b, num_clusters + 1], largest)

@@ -1,0 +1,108 @@
+"""The three objectives as functions of the cluster means ȳ, and the prices that linearise them.
+
+Every solver and the certificate use an objective only through its prices p = -∂fairness/∂ȳ, a K-vector.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+
+from cce_ray.pseudo_labels.problem import EMPTY_SHARE, LOG_FLOOR, MEAN_FLOOR
+
+ObjectiveName = Literal["cce_plus", "cce", "shannon"]
+Vector = np.ndarray
+
+
+@final
+@dataclass(frozen=True)
+class Objective:
+    """mean_i data(y_i, σ_i) + fairness(ȳ)."""
+
+    data: Literal["collision", "shannon"]
+    """H₂(y, σ) of (9) or H(y, σ) of (8)."""
+    fairness: Callable[[Vector, Vector, float], float]
+    """(ȳ, u, λ) -> value."""
+    prices: Callable[[Vector, Vector, float], Vector]
+    """(ȳ, u, λ) -> p, (K,), finite."""
+    correction: Callable[[Vector, Vector, float], float]
+    """(ȳ, u, λ) -> what the fairness terms leave of the certificate at these prices, ~0."""
+    needs_positive_prior: bool
+    """KL(ȳ‖u) is infinite where u_k = 0; KL(u‖ȳ) does not look there."""
+
+
+def reverse_fairness(mean: Vector, prior: Vector, weight: float) -> float:
+    """-λ Σ u_k ln ȳ_k: the fairness of (11) without its constant; infinite for an empty wanted class."""
+    wanted = prior > 0
+    if np.any(mean[wanted] <= 0):
+        return float("inf")
+    return float(-weight * np.sum(prior[wanted] * np.log(mean[wanted])))
+
+
+def reverse_prices(mean: Vector, prior: Vector, weight: float) -> Vector:
+    """λ u_k / ȳ_k, so that a_ik = λ M u_k S_ik of the M-step is p_k y_ik."""
+    prices: Vector = (weight * prior) / np.maximum(mean, MEAN_FLOOR)
+    return prices
+
+
+def forward_fairness(mean: Vector, prior: Vector, weight: float) -> float:
+    """λ KL(ȳ‖u) of (10) and (5)."""
+    return float(weight * np.sum(mean * np.log(np.maximum(mean, MEAN_FLOOR) / prior)))
+
+
+def forward_prices(mean: Vector, prior: Vector, weight: float) -> Vector:
+    """-λ ln(ȳ_k / u_k); the constant -λ of the derivative moves no minimiser on the simplex.
+
+    At small λ the best ȳ_k is e^(-1/λ), which no label can hold: a share below `EMPTY_SHARE` counts as that.
+    """
+    prices: Vector = -weight * np.log(np.maximum(mean, EMPTY_SHARE) / prior)
+    return prices
+
+
+def no_correction(mean: Vector, prior: Vector, weight: float) -> float:
+    """The fairness terms of the certificate cancel at the prices λ u_k / ȳ_k."""
+    return 0.0
+
+
+def forward_correction(mean: Vector, prior: Vector, weight: float) -> float:
+    """pᵀȳ + λ KL(ȳ‖u) + λ ln Σ u_k e^(-p_k/λ) at `forward_prices`: λ (KL(ȳ‖q) + ln Σ q), q the floored ȳ."""
+    floored = np.maximum(mean, EMPTY_SHARE)
+    divergence = np.sum(mean * np.log(np.maximum(mean, MEAN_FLOOR) / floored))
+    return float(weight * (divergence + np.log(floored.sum())))
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "cce_plus": Objective(
+        "collision", reverse_fairness, reverse_prices, no_correction, needs_positive_prior=False
+    ),
+    "cce": Objective(
+        "collision", forward_fairness, forward_prices, forward_correction, needs_positive_prior=True
+    ),
+    "shannon": Objective(
+        "shannon", forward_fairness, forward_prices, forward_correction, needs_positive_prior=True
+    ),
+}
+
+
+def data_value_reference(probs: np.ndarray, labels: np.ndarray, data: str) -> float:
+    """mean_i H₂(y_i, σ_i) (9) or mean_i H(y_i, σ_i) (8), natural logarithms, float64.
+
+    Args:
+        probs: σ, (M, K).
+        labels: y, (M, K).
+        data: "collision" or "shannon".
+    """
+    sigma, y = probs.astype(np.float64), labels.astype(np.float64)
+    if data == "collision":
+        return float(-np.log(np.maximum((sigma * y).sum(axis=1), LOG_FLOOR)).mean())
+    return float(-(y * np.log(np.maximum(sigma, LOG_FLOOR))).sum(axis=1).mean())
+
+
+def objective_reference(
+    probs: np.ndarray, labels: np.ndarray, *, objective: str, prior: Vector, fairness_weight: float
+) -> float:
+    """The value of (12), (10) or (5) with weight λ at y; plain NumPy."""
+    chosen = OBJECTIVES[objective]
+    mean = labels.astype(np.float64).mean(axis=0)
+    return data_value_reference(probs, labels, chosen.data) + chosen.fairness(mean, prior, fairness_weight)

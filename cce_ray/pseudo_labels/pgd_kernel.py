@@ -1,0 +1,127 @@
+"""One projected gradient trial as a Numba kernel; `pgd.pgd_blocks_reference` is its readable twin."""
+
+import math
+
+import numpy as np
+
+from cce_ray.pseudo_labels.jit import compiled
+from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR
+
+# Columns of the partial sums after the K sums of the trial, with x = σᵀy: Σ -ln x', Σ (x'-x)/x, Σ (x'-x)/x',
+# Σ ‖y'-y‖², max |Δy|.
+COLLISION, TURN_OLD, TURN_NEW, SQUARES, CHANGE, EXTRA_COLUMNS = 0, 1, 2, 3, 4, 5
+
+
+@compiled
+def pgd_blocks(
+    first_block: int,
+    last_block: int,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    trial: np.ndarray,
+    known: np.ndarray,
+    prices: np.ndarray,
+    step: np.ndarray,
+    scratch: np.ndarray,
+    partials: np.ndarray,
+) -> None:
+    """trial = projection of y - step · gradient onto the simplex, for blocks first_block..last_block-1.
+
+    Args:
+        first_block, last_block: the range of blocks.
+        probs: σ, (M, K).
+        labels: y, (M, K).
+        trial: (M, K), out.
+        known: (M,), rows to copy where >= 0.
+        prices: p, (K,), float64; the gradient of row i is -σ_i/(σ_iᵀy_i) - p.
+        step: (1,), float64.
+        scratch: (B, K) float64.
+        partials: (B, K + EXTRA_COLUMNS) float64 out.
+    """
+    num_clusters = probs.shape[1]
+    for b in range(first_block, last_block):
+        for c in range(num_clusters + EXTRA_COLUMNS):
+            partials[b, c] = 0.0
+        for i in range(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, probs.shape[0])):
+            hit = 0.0
+            for k in range(num_clusters):
+                hit += np.float64(probs[i, k]) * np.float64(labels[i, k])
+            if known[i] >= 0:
+                for k in range(num_clusters):
+                    trial[i, k] = labels[i, k]
+                partials[b, known[i]] += 1.0
+                partials[b, num_clusters + COLLISION] -= math.log(max(hit, LOG_FLOOR))
+            else:
+                pull = step[0] / max(hit, HIT_FLOOR)
+                for k in range(num_clusters):
+                    move = pull * np.float64(probs[i, k]) + step[0] * prices[k]
+                    scratch[b, k] = np.float64(labels[i, k]) + move
+                threshold = project_row(b, scratch)
+                _store(b, i, hit, threshold, probs, labels, trial, scratch, partials)
+
+
+@compiled
+def project_row(b: int, points: np.ndarray) -> float:
+    """Shift row b of `points` so that its largest v_k is 0; return τ with Σ_k max(v_k - τ, 0) = 1.
+
+    The shift moves no projection, and keeps its digits when a price throws v far away.
+
+    Newton on this piecewise linear, convex function from a left bound (Michelot): monotone, exact after at
+    most K passes, usually three to six.
+    """
+    num_clusters = points.shape[1]
+    peak = points[b, 0]
+    for k in range(num_clusters):
+        peak = points[b, k] if points[b, k] > peak else peak
+    total = 0.0
+    for k in range(num_clusters):
+        points[b, k] -= peak
+        total += points[b, k]
+    threshold = max((total - 1.0) / num_clusters, -1.0)
+    active = num_clusters + 1
+    while True:
+        total = 0.0
+        count = 0
+        for k in range(num_clusters):
+            above = points[b, k] > threshold
+            total += points[b, k] if above else 0.0
+            count += 1 if above else 0
+        new = (total - 1.0) / count  # count > 0: the largest is 0 and the threshold below it
+        if count >= active or new <= threshold:
+            return new
+        active = count
+        threshold = new
+
+
+@compiled
+def _store(
+    b: int,
+    i: int,
+    hit: float,
+    threshold: float,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    trial: np.ndarray,
+    scratch: np.ndarray,
+    partials: np.ndarray,
+) -> None:
+    """Write the projected row and its shares of the sums that the line search needs."""
+    num_clusters = probs.shape[1]
+    new_hit = 0.0
+    squares = 0.0
+    largest = 0.0
+    for k in range(num_clusters):
+        share = scratch[b, k] - threshold
+        trial[i, k] = share if share > 0.0 else 0.0
+        share = np.float64(trial[i, k])
+        difference = share - np.float64(labels[i, k])
+        new_hit += share * np.float64(probs[i, k])
+        squares += difference * difference
+        largest = abs(difference) if abs(difference) > largest else largest
+        partials[b, k] += share
+    base = num_clusters
+    partials[b, base + COLLISION] -= math.log(max(new_hit, LOG_FLOOR))
+    partials[b, base + TURN_OLD] += (new_hit - hit) / max(hit, HIT_FLOOR)
+    partials[b, base + TURN_NEW] += (new_hit - hit) / max(new_hit, HIT_FLOOR)
+    partials[b, base + SQUARES] += squares
+    partials[b, base + CHANGE] = max(partials[b, base + CHANGE], largest)
