@@ -1,0 +1,66 @@
+"""The whole contract of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from cce_ray.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings
+
+
+class MethodSettings(Settings):
+    """A clustering method: its knobs as fields, its mathematics as methods. It keeps no state.
+
+    A method that trains a network implements `labels` and `loss`; one that is fitted in closed form sets
+    `required_model` and implements `fit`, and the training loop does the rest.
+    """
+
+    name: str
+    augmentation_weight: float = 0.0
+    """Weight of the augmented view's loss; 0: no augmented view is computed."""
+
+    scopes: ClassVar[frozenset[str]] = frozenset()
+    """Pseudo-label scopes it supports (`pseudo_labels.scope`); empty: it estimates none."""
+    required_model: ClassVar[str | None] = None
+    """The only model it works with; None: any."""
+
+    def fit(
+        self, chunks: Callable[[], Iterator[np.ndarray]], num_clusters: int, seed: int
+    ) -> dict[str, torch.Tensor] | None:
+        """Fit in closed form before the training loop; None (the default) for methods that train.
+
+        `chunks()` starts a pass over the training samples as normalised float32 rows (n, D). Returns
+        parameters of the model by name; the training loop then has nothing left to do.
+        """
+        return None
+
+    def labels(
+        self, probs: Tensor, settings: PseudoLabelSettings, known_labels: np.ndarray | None = None
+    ) -> PseudoLabels:
+        """Pseudo-labels y (B, K) of a batch from its predictions σ (B, K), on the CPU, without gradient."""
+        raise TypeError(f"method {self.name} estimates no pseudo-labels")
+
+    def loss(self, logits: Tensor, augmented_logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+        """Parts of the loss, already weighted: their sum is minimised. Logits and labels are (B, K)."""
+        raise TypeError(f"method {self.name} has no loss: it is fitted in closed form")
+
+
+def two_view_loss(
+    cross_entropy: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
+    augmented_logits: Tensor | None,
+    labels: Tensor,
+    augmentation_weight: float,
+) -> dict[str, Tensor]:
+    """mean H(y, σ(x)) + augmentation_weight · mean H(y, σ(aug x)): one y teaches both views."""
+    parts = {"cross_entropy": cross_entropy(logits, labels).mean()}
+    if augmented_logits is not None:
+        parts["augmented"] = augmentation_weight * cross_entropy(augmented_logits, labels).mean()
+    return parts
