@@ -1,0 +1,267 @@
+"""One run's configuration: YAML run < `--set key=value`, checked, frozen."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from cce_ray.data import DATASETS, DataSettings, Digits
+from cce_ray.data.augmentation import AugmentationSettings
+from cce_ray.methods import METHODS, CCEPlus, MethodSettings
+from cce_ray.models import MODELS, Linear
+from cce_ray.optimizer import OptimizerSettings
+from cce_ray.pseudo_labels import PseudoLabelSettings
+from cce_ray.runtime import RuntimeSettings
+from cce_ray.settings import Settings
+from cce_ray.tracking import TrackingSettings
+
+REGISTRIES: dict[str, Mapping[str, type[Settings]]] = {"data": DATASETS, "model": MODELS, "method": METHODS}
+"""Sections whose keys depend on their `name`."""
+
+
+class RunConfig(Settings):
+    """Everything that decides a run. The dotted keys of its fields are used everywhere a knob is named."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; letters, digits, dot, dash and underscore."""
+    output_dir: str = ""
+    """Folder for everything the run writes; empty: cce_output/<name>, or the next free <name>-2, ..."""
+    data: Annotated[Union[tuple(DATASETS.values())], Field(discriminator="name")] = Digits()  # type: ignore[valid-type]  # noqa: UP007
+    """What is clustered."""
+    model: Annotated[Union[tuple(MODELS.values())], Field(discriminator="name")] = Linear()  # type: ignore[valid-type]  # noqa: UP007
+    """The network."""
+    method: Annotated[Union[tuple(METHODS.values())], Field(discriminator="name")] = CCEPlus()  # type: ignore[valid-type]  # noqa: UP007
+    """The clustering method and its weights."""
+    pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
+    """How pseudo-labels are estimated."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """Strengths of the augmentation; empty ones take the data set's preset."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """Optimiser, schedule, epochs and batch size."""
+    runtime: RuntimeSettings = RuntimeSettings()
+    """Device, threads, precision, seed, checkpoints."""
+    tracking: TrackingSettings = TrackingSettings()
+    """MLflow."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> RunConfig:
+        method: MethodSettings = self.method
+        if method.required_model not in (None, self.model.name):
+            raise ValueError(
+                f"model.name: method {method.name} works with model {method.required_model} only, "
+                f"got {self.model.name}; set model={method.required_model}"
+            )
+        if method.scopes and self.pseudo_labels.scope not in method.scopes:
+            raise ValueError(
+                f"pseudo_labels.scope: method {method.name} supports {sorted(method.scopes)}, "
+                f"got {self.pseudo_labels.scope!r}"
+            )
+        return self
+
+    def resolved(self) -> RunConfig:
+        """The same run with the data set's augmentation and this machine's thread count filled in."""
+        data: DataSettings = self.data
+        return self.model_copy(
+            update={
+                "augmentation": self.augmentation.resolved(data.augmentation_preset),
+                "runtime": self.runtime.model_copy(update={"threads": self.runtime.num_threads()}),
+            }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, as in a YAML run."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """A YAML run that `cce train` accepts."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping -> {dotted key: value}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> tuple[RunConfig, list[str]]:
+    """The configuration of a YAML run with `key=value` overrides, and notes on what was dropped or switched.
+
+    Raises ValueError (one line, with the dotted key and the remedy) for an unknown key or a bad value.
+    """
+    values: dict[str, Any] = read_yaml(path) if path else {}
+    if path:
+        values.setdefault("name", path.stem)
+    notes: list[str] = []
+    assignments = dict(parse_assignment(text) for text in overrides)
+    # A switched name comes first, whatever the order on the command line: the other keys belong to it.
+    for key in sorted(assignments, key=lambda key: not is_name(key)):
+        notes += assign(values, key, assignments[key])
+    notes += follow_required_model(values)
+    return validate(values), notes
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path}: no such run file; give a YAML file or a built-in run (see cce train --help)"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.__class__.__name__}); give a YAML run file"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise ValueError(f"{path}: a run file is a mapping of sections such as data, model, method")
+    return loaded
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """'a.b=value' -> ('a.b', value); the value is read as YAML."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ValueError(f"--set {text}: write it as key=value, for example --set optimizer.epochs=20")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key.strip(), value
+
+
+def is_name(key: str) -> bool:
+    """Whether a dotted key switches a data set, model or method."""
+    section, _, rest = key.partition(".")
+    return section in REGISTRIES and rest in ("", "name")
+
+
+def section_of(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """The section's own mapping in `values`, made if absent; `data: NAME` is short for its name."""
+    current = values.get(section)
+    if current is None or isinstance(current, str):
+        current = values[section] = {"name": current} if current else {}
+    if not isinstance(current, dict):
+        raise ValueError(f"{section}: a mapping of settings is wanted, got {current!r}")
+    return current
+
+
+def assign(values: dict[str, Any], key: str, value: Any) -> list[str]:
+    """Set a dotted key; switching a name drops the keys which the new one does not have, and says so."""
+    if is_name(key):
+        return switch(values, key.partition(".")[0], value)
+    section, _, rest = key.partition(".")
+    if not rest:
+        values[section] = value
+        return []
+    target = section_of(values, section)
+    *parents, last = rest.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise ValueError(f"{key}: {parent} is a single value, not a section")
+    target[last] = value
+    return []
+
+
+def switch(values: dict[str, Any], section: str, name: Any) -> list[str]:
+    """Set a section's name, keeping only the keys that belong to the new one."""
+    current = section_of(values, section)
+    before = current.get("name")
+    current["name"] = name
+    kind = REGISTRIES[section].get(name) if isinstance(name, str) else None
+    if kind is None or before == name:
+        return []
+    dropped = [key for key in current if key not in kind.model_fields]
+    for key in dropped:
+        del current[key]
+    return [
+        f"{section}.{key} of the run file does not belong to {section} {name}: left out" for key in dropped
+    ]
+
+
+def follow_required_model(values: dict[str, Any]) -> list[str]:
+    """A method that works with one model only takes it along."""
+    method = METHODS.get(str(section_of(values, "method").get("name", "")))
+    required = method.required_model if method else None
+    if required is None or section_of(values, "model").get("name") == required:
+        return []
+    values["model"] = {"name": required}
+    return [f"method {values['method']['name']} brings its own model: {required}"]
+
+
+def validate(values: dict[str, Any]) -> RunConfig:
+    """RunConfig of nested values; ValueError with one line for the first thing that is wrong."""
+    values = dict(values)
+    for section in REGISTRIES:
+        default = RunConfig.model_fields[section].default.name
+        values[section] = {"name": default} | section_of(values, section)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """One line: dotted key, value, what is wanted; an unknown key with the nearest known one."""
+    problems = error.errors(include_url=False)
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    location = [str(part) for part in first["loc"]]
+    if location and location[0] in REGISTRIES and len(location) > 1:
+        del location[1]  # the discriminator's value, which is no key
+    key = ".".join(location)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(key)}{more}"
+    if first["type"] == "union_tag_invalid":
+        names = list(REGISTRIES[location[0]])
+        wrong = first["ctx"]["tag"]
+        close = difflib.get_close_matches(wrong, names, n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        return f"{key}.name: unknown {key} {wrong!r}{guess} Known: {', '.join(names)}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if not key:
+        return f"{message}{more}"
+    if first["type"] == "value_error" and message.startswith(key):
+        return f"{message}{more}"
+    return f"{key}: {message}, got {first['input']!r}{more}"
+
+
+def nearest(key: str) -> str:
+    """'; did you mean ...?' from the keys known anywhere in a configuration."""
+    known = sorted(known_keys())
+    section, _, leaf = key.rpartition(".")
+    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    same_leaf = [other for other in known if other.rpartition(".")[2] == leaf]
+    close = (
+        same_leaf[:1]
+        or difflib.get_close_matches(key, siblings, n=1, cutoff=0.75)
+        or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    )
+    return f"; did you mean {close[0]}?" if close else "; `cce config` prints the known ones"
+
+
+def known_keys() -> set[str]:
+    """Every dotted key of every data set, model and method."""
+    keys: set[str] = set()
+    for name, field in RunConfig.model_fields.items():
+        kinds: list[Any] = list(REGISTRIES[name].values()) if name in REGISTRIES else [field.annotation]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys |= {f"{name}.{leaf}" for leaf in kind.model_fields}
+            else:
+                keys.add(name)
+    return keys

@@ -1,0 +1,156 @@
+"""Configurations: layering, dotted keys, and one clear line for whatever is wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cce_ray.config import METHODS, REGISTRIES, RunConfig, flatten, known_keys, load_config
+
+
+def config(*overrides: str, text: str = "") -> RunConfig:
+    values = yaml.safe_load(text) or {}
+    from cce_ray.config import assign, follow_required_model, is_name, parse_assignment, validate
+
+    for key, value in sorted(map(parse_assignment, overrides), key=lambda pair: not is_name(pair[0])):
+        assign(values, key, value)
+    follow_required_model(values)
+    return validate(values)
+
+
+def test_set_overrides_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("optimizer: {epochs: 7, learning_rate: 1e-2}\n")
+    loaded, notes = load_config(path, ["optimizer.epochs=9"])
+    assert (loaded.name, loaded.optimizer.epochs, loaded.optimizer.learning_rate) == ("mine", 9, 0.01)
+    assert loaded.optimizer.batch_size == RunConfig().optimizer.batch_size
+    assert notes == []
+
+
+def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
+    resolved = config("data=mnist", "model=vgg4", "method.fairness_weight=3").resolved()
+    path = tmp_path / "config.yaml"
+    path.write_text(resolved.to_yaml())
+    assert load_config(path)[0] == resolved
+
+
+def test_resolving_fills_in_augmentation_and_threads() -> None:
+    resolved = config("data=digits").resolved()
+    assert resolved.runtime.threads >= 1
+    assert all(value is not None for value in resolved.augmentation.model_dump().values())
+    assert resolved.augmentation.flip == 0
+
+
+@pytest.mark.parametrize("section", sorted(REGISTRIES))
+def test_every_registered_name_can_be_chosen_by_its_short_form(section: str) -> None:
+    for name, kind in REGISTRIES[section].items():
+        assert kind.model_fields["name"].default == name
+        extra = ["data.path=x"] if section == "data" and "path" in kind.model_fields else []
+        assert getattr(config(f"{section}={name}", *extra), section).name == name
+
+
+def test_switching_the_method_drops_the_keys_of_the_old_one_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("method: {name: cce_plus, fairness_weight: 5}\nmodel: {name: mlp}\n")
+    loaded, notes = load_config(path, ["method=kmeans"])
+    assert loaded.method.name == "kmeans"
+    assert loaded.model.name == "centroids"
+    assert any("method.fairness_weight" in note for note in notes)
+
+
+def test_a_name_is_switched_before_its_other_keys_are_set() -> None:
+    loaded = config("method.restarts=3", "method=kmeans")
+    assert loaded.method.restarts == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.learningrate=1", ["optimizer.learningrate", "optimizer.learning_rate"]),
+        ("method.learning_rate=1", ["method.learning_rate", "optimizer.learning_rate"]),
+        ("optimiser.epochs=1", ["optimiser", "optimizer"]),
+        ("method=cceplus", ["method", "cce_plus"]),
+        ("data=minst", ["data", "mnist"]),
+        ("optimizer.epochs=many", ["optimizer.epochs", "many"]),
+        ("optimizer.epochs=0", ["optimizer.epochs", "0"]),
+        ("method.fairness_weight=0", ["method.fairness_weight", "greater than 0"]),
+        ("method.fairness_weight=-1", ["method.fairness_weight", "-1"]),
+        ("method.fairness_weight=.nan", ["method.fairness_weight", "nan"]),
+        ("data.num_clusters=1", ["data.num_clusters", "1"]),
+        ("optimizer.batch_size=1", ["optimizer.batch_size", "2"]),
+        ("pseudo_labels.scope=dataset", ["pseudo_labels.scope", "batch"]),
+        ("name=a/b", ["name", "a/b"]),
+        ("optimizer=3", ["optimizer", "3"]),
+        ("data=3", ["data"]),
+        ("nonsense", ["nonsense", "key=value"]),
+        ("=3", ["key=value"]),
+        ("optimizer.epochs.x=3", ["optimizer.epochs"]),
+    ],
+)
+def test_a_mistake_is_one_line_naming_the_key_and_the_remedy(override: str, words: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"[=:]") as caught:
+        load_config(None, [override])
+    message = str(caught.value)
+    assert not isinstance(caught.value, ValidationError)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "just words", "\x00"])
+def test_a_file_that_is_no_run_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"broken\.yaml") as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        RunConfig().optimizer.epochs = 3
+
+
+def test_kmeans_refuses_an_augmentation_weight() -> None:
+    with pytest.raises(ValueError, match=r"method\.augmentation_weight"):
+        config("method=kmeans", "method.augmentation_weight=1")
+
+
+def test_a_model_that_the_method_cannot_use_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model\.name.*centroids"):
+        RunConfig.model_validate(
+            {"method": {"name": "kmeans"}, "model": {"name": "linear"}, "data": {"name": "digits"}}
+        )
+
+
+def test_every_knob_is_documented() -> None:
+    kinds = [kind for registry in REGISTRIES.values() for kind in registry.values()]
+    kinds += [
+        RunConfig.model_fields[name].annotation
+        for name in ("optimizer", "runtime", "pseudo_labels", "augmentation", "tracking")
+    ]
+    missing = [
+        f"{kind.__name__}.{name}"
+        for kind in [*kinds, RunConfig]
+        for name, field in kind.model_fields.items()
+        if not field.description and name != "name"
+    ]
+    assert missing == []
+
+
+def test_dotted_keys_are_the_same_everywhere() -> None:
+    assert set(flatten(config("data=digits").to_dict())) <= known_keys() | {
+        key for key in flatten(config("data=digits").to_dict()) if key.startswith("data.") or "." not in key
+    }
+    assert {"method.fairness_weight", "optimizer.learning_rate", "runtime.seed"} <= known_keys()
+
+
+def test_methods_are_named_after_their_files() -> None:
+    for name, kind in METHODS.items():
+        assert kind.__module__ == f"cce_ray.methods.{name}"
