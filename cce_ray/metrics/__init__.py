@@ -15,6 +15,7 @@ from cce_ray.metrics.unsupervised import (
     collapse_warning,
     label_churn,
     mean_confidence,
+    stability,
     used_clusters,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "match_clusters",
     "matched_confusion",
     "mean_confidence",
+    "stability",
     "used_clusters",
 ]

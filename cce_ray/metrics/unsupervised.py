@@ -46,6 +46,15 @@ def label_churn(before: np.ndarray, after: np.ndarray) -> float:
     return float(np.mean(before != after))
 
 
+def stability(labellings: list[np.ndarray]) -> np.ndarray:
+    """(n,) float64: how well each of n >= 2 labellings of the same points agrees with the others, as its mean
+    adjusted Rand index with them (Mourer et al., 2006.08530). Cluster ids need not correspond."""
+    from sklearn.metrics import adjusted_rand_score
+
+    agreement = np.array([[adjusted_rand_score(one, other) for other in labellings] for one in labellings])
+    return (agreement.sum(1) - agreement.diagonal()) / (len(labellings) - 1)
+
+
 def collapse_warning(sizes: np.ndarray, confidence: float) -> str | None:
     """One sentence saying why a run counts as collapsed and what to try, or None for a sound run.
 

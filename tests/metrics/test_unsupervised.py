@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from cce_ray.metrics import cluster_sizes, collapse_warning, label_churn, mean_confidence, used_clusters
+from cce_ray.metrics import (
+    cluster_sizes,
+    collapse_warning,
+    label_churn,
+    mean_confidence,
+    stability,
+    used_clusters,
+)
 
 
 def test_sizes_and_used_clusters() -> None:
@@ -64,3 +71,12 @@ def test_every_reason_is_named_and_the_advice_does_not_contradict_itself() -> No
     assert warning is not None
     assert "1 of 10" in warning and "100%" in warning and "0.12" in warning
     assert warning.count("method.fairness_weight") == 1
+
+
+def test_stability_is_the_mean_agreement_with_the_others_whatever_the_ids() -> None:
+    first = np.array([0, 0, 1, 1, 2, 2])
+    renamed = np.array([2, 2, 0, 0, 1, 1])
+    merged = np.array([0, 0, 0, 0, 1, 1])
+    assert stability([first, renamed]).tolist() == [1.0, 1.0]
+    scores = stability([first, renamed, merged])
+    assert scores[0] == scores[1] > scores[2]
