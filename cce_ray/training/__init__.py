@@ -1,0 +1,17 @@
+"""The training loop and what it needs: context, checkpoints, evaluation."""
+
+from cce_ray.training.checkpoints import load_checkpoint, save_checkpoint
+from cce_ray.training.context import LocalContext, RunContext
+from cce_ray.training.evaluation import predict, predict_batches
+from cce_ray.training.loop import TrainResult, train
+
+__all__ = [
+    "LocalContext",
+    "RunContext",
+    "TrainResult",
+    "load_checkpoint",
+    "predict",
+    "predict_batches",
+    "save_checkpoint",
+    "train",
+]

@@ -1,0 +1,274 @@
+"""The one training loop: Algorithm 2 of the paper, for every method, in one process or many."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cce_ray.config import RunConfig
+from cce_ray.data import Batches, Dataset, augment, normalization
+from cce_ray.metrics import clustering_scores
+from cce_ray.models import Classifier
+from cce_ray.training.checkpoints import load_checkpoint
+from cce_ray.training.context import RunContext
+from cce_ray.training.evaluation import predict
+from cce_ray.training.watch import EpochWatch
+
+
+@dataclass
+class TrainResult:
+    """A trained model and how it got there."""
+
+    model: Classifier
+    history: list[dict[str, float]]
+    """Metrics of each epoch, in order; empty for a method fitted in closed form."""
+    seconds: float
+    """Time of the training steps, all resumed parts together, without start-up and evaluation."""
+    samples_per_second: float
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """One run in progress: all that changes during training, and what its steps need."""
+
+    config: RunConfig
+    dataset: Dataset
+    context: RunContext
+    model: Classifier
+    forward: Callable[[Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    batches: Batches
+    watch: EpochWatch
+    history: list[dict[str, float]] = field(default_factory=list)
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    em_seconds: float = 0.0
+    samples: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Batches of the whole run."""
+        return self.config.optimizer.epochs * self.batches.num_batches
+
+    @property
+    def step(self) -> int:
+        """Batches done."""
+        return self.epoch * self.batches.num_batches + self.batch
+
+
+def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResult:
+    """Train (or fit) `config.method` on `dataset.train_indices`, resuming where `context` says.
+
+    `config` must be resolved. On the CPU the result is a function of the configuration alone (seed and
+    number of threads included): a run that was interrupted and resumed ends with the same bits.
+    Raises ValueError when the run diverges or cannot start.
+    """
+    config.runtime.apply()
+    torch.manual_seed(config.runtime.seed)
+    model = build_model(config, dataset).to(context.device)
+    batches = Batches(
+        dataset.samples,
+        dataset.train_indices,
+        batch_size=min(config.optimizer.batch_size, len(dataset.train_indices))
+        if config.method.required_model
+        else config.optimizer.batch_size,
+        device=context.device,
+        seed=config.runtime.seed,
+    )
+    started = time.perf_counter()
+    fitted = config.method.fit(
+        lambda: normalized_rows(model, batches), dataset.num_clusters, config.runtime.seed
+    )
+    if fitted is not None:
+        model.load_state_dict(fitted, strict=False)
+        seconds = time.perf_counter() - started
+        return TrainResult(model, [], seconds, len(dataset.train_indices) / seconds)
+    job = start(config, dataset, context, model, batches)
+    run_epochs(job)
+    return TrainResult(model, job.history, job.seconds, job.samples / max(job.seconds, 1e-9))
+
+
+def build_model(config: RunConfig, dataset: Dataset) -> Classifier:
+    """The untrained network with the data's normalisation in front."""
+    shift, scale = normalization(dataset, config.data)
+    return config.model.build(dataset.samples.shape, dataset.num_clusters, shift=shift, scale=scale)
+
+
+def normalized_rows(model: Classifier, batches: Batches) -> Iterator[np.ndarray]:
+    """The training samples as normalised float32 rows (n, D), in order."""
+    for _, inputs in batches.sequential():
+        yield model.normalize(inputs).flatten(1).cpu().numpy()
+
+
+def start(
+    config: RunConfig, dataset: Dataset, context: RunContext, model: Classifier, batches: Batches
+) -> Job:
+    """A job at its first step, or at the step of the checkpoint it resumes from."""
+    job = Job(
+        config=config,
+        dataset=dataset,
+        context=context,
+        model=model,
+        forward=torch.compile(model) if config.runtime.compile else model,
+        optimizer=config.optimizer.build(model),
+        batches=batches,
+        watch=EpochWatch(len(dataset.samples), dataset.num_clusters),
+    )
+    for group in job.optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    if context.resume_from:
+        restore(job, load_checkpoint(context.resume_from))
+    return job
+
+
+def run_epochs(job: Job) -> None:
+    """Train from the job's step to the end, reporting every epoch and leaving checkpoints on the way."""
+    interval = job.config.runtime.checkpoint_seconds
+    job.model.train()
+    last_checkpoint = time.perf_counter()
+    while job.epoch < job.config.optimizer.epochs:
+        clock = time.perf_counter()
+        for indices, inputs in job.batches.epoch(job.epoch, start=job.batch):
+            training_step(job, indices, inputs)
+            job.batch += 1
+            job.samples += len(indices)
+            job.seconds += time.perf_counter() - clock
+            job.context.progress(job.step, job.total_steps, job.watch.running)
+            if job.batch < job.batches.num_batches and time.perf_counter() - last_checkpoint >= interval:
+                job.context.checkpoint(state_of(job))
+                last_checkpoint = time.perf_counter()
+            clock = time.perf_counter()
+        finish_epoch(job)
+        finished = job.epoch == job.config.optimizer.epochs
+        if finished or time.perf_counter() - last_checkpoint >= interval:
+            job.context.checkpoint(state_of(job))
+            last_checkpoint = time.perf_counter()
+
+
+def finish_epoch(job: Job) -> None:
+    """Collect the epoch's metrics, report them, and move on to the next epoch."""
+    metrics = job.watch.finish(job.dataset.labels)
+    metrics["throughput/samples_per_second"] = job.samples / max(job.seconds, 1e-9)
+    metrics["em/share_of_time"] = job.em_seconds / max(job.seconds, 1e-9)
+    job.epoch, job.batch = job.epoch + 1, 0
+    every = job.config.runtime.evaluate_every
+    if every and job.epoch % every == 0 and job.dataset.labels is not None:
+        metrics |= evaluation_scores(job)
+    job.history.append(metrics)
+    job.context.report(job.epoch, metrics)
+
+
+def evaluation_scores(job: Job) -> dict[str, float]:
+    """score/*: accuracy, NMI and ARI of the evaluation samples with the network as it stands."""
+    assert job.dataset.labels is not None
+    indices = job.dataset.evaluation_indices
+    size = min(1024, len(indices))
+    batches = Batches(job.dataset.samples, indices, batch_size=size, device=job.context.device)
+    clusters = predict(job.model, batches).argmax(1)
+    scores = clustering_scores(job.dataset.labels[indices], clusters, job.dataset.num_clusters)
+    return {f"score/{name}": value for name, value in scores.items()}
+
+
+def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
+    """Predictions, pseudo-labels, loss, update: one pass of Algorithm 2's inner loop."""
+    config, method = job.config, job.config.method
+    with autocast(job):
+        logits = job.forward(inputs).float()
+    probs, copied = to_host(torch.softmax(logits.detach(), 1))
+    augmented_logits = None
+    if method.augmentation_weight > 0:
+        # Before the pseudo-labels: a GPU computes this while the host estimates them.
+        augmented = augment(
+            inputs,
+            indices,
+            settings=config.augmentation,
+            seed=config.runtime.seed,
+            epoch=job.epoch,
+            shift=job.model.shift,
+            scale=job.model.scale,
+        )
+        with autocast(job):
+            augmented_logits = job.forward(augmented).float()
+    if copied:
+        copied.synchronize()
+    if not bool(torch.isfinite(probs).all()):
+        raise ValueError(
+            f"optimizer.learning_rate: training diverged in epoch {job.epoch + 1} "
+            f"(predictions are not finite); lower it from {config.optimizer.learning_rate} "
+            "or set optimizer.clip_norm"
+        )
+    started = time.perf_counter()
+    estimated = method.labels(probs, config.pseudo_labels)
+    job.em_seconds += time.perf_counter() - started
+    labels = estimated.labels.to(logits.device, non_blocking=True)
+    parts = method.loss(logits, augmented_logits, labels)
+    update(job, torch.stack(list(parts.values())).sum())
+    job.watch.add(indices.numpy(), probs.numpy(), parts, estimated.iterations)
+
+
+def update(job: Job, loss: Tensor) -> None:
+    """One step of the optimiser at the schedule's learning rates."""
+    factor = job.config.optimizer.factor(job.step, job.total_steps)
+    for group in job.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    job.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if job.config.optimizer.clip_norm:
+        nn.utils.clip_grad_norm_(job.model.parameters(), job.config.optimizer.clip_norm)
+    job.optimizer.step()
+
+
+def autocast(job: Job) -> AbstractContextManager[None]:
+    """bf16 for the network if the run asks for it."""
+    enabled = job.config.runtime.precision == "bf16"
+    return torch.autocast(job.context.device.type, torch.bfloat16, enabled=enabled)
+
+
+def to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """The tensor itself on the CPU; else a pinned copy, complete once the event has been waited for."""
+    if tensor.device.type == "cpu":
+        return tensor, None
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    return host, event
+
+
+def state_of(job: Job) -> dict[str, Any]:
+    """A checkpoint: everything that a resumed run needs to go on bit for bit."""
+    return {
+        "model": job.model.state_dict(),
+        "optimizer": job.optimizer.state_dict(),
+        "watch": job.watch.state(),
+        "history": job.history,
+        "position": [job.epoch, job.batch, job.samples],
+        "times": [job.seconds, job.em_seconds],
+        "random": torch.get_rng_state(),
+        "num_batches": job.batches.num_batches,
+    }
+
+
+def restore(job: Job, state: dict[str, Any]) -> None:
+    """Put the job where a checkpoint was taken."""
+    if state["num_batches"] != job.batches.num_batches:
+        raise ValueError(
+            f"data: the checkpoint was made with {state['num_batches']} batches an epoch, the data now give "
+            f"{job.batches.num_batches}; restore the data or start afresh without --resume"
+        )
+    job.model.load_state_dict(state["model"])
+    job.optimizer.load_state_dict(state["optimizer"])
+    job.watch.restore(state["watch"], job.context.device)
+    job.history = state["history"]
+    job.epoch, job.batch, job.samples = state["position"]
+    job.seconds, job.em_seconds = state["times"]
+    torch.set_rng_state(state["random"])
