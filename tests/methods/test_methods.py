@@ -1,0 +1,96 @@
+"""Every registered method: its contract, and the equation it stands for."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cce_ray.methods import CCE, METHODS, CCEPlus, KMeans, MethodSettings, Shannon
+from cce_ray.pseudo_labels import PseudoLabelSettings
+
+TRAINED = [name for name, kind in METHODS.items() if kind.scopes]
+SETTINGS = PseudoLabelSettings(max_iterations=30)
+
+
+def predictions(num_points: int = 60, num_clusters: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 2 * torch.randn(num_points, num_clusters, generator=generator)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_labels_are_fairer_than_the_predictions(name: str) -> None:
+    logits = predictions()
+    logits[:, 0] += 3
+    probs = torch.softmax(logits, 1)
+    labels = METHODS[name](fairness_weight=20.0).labels(probs, SETTINGS).labels
+    assert labels.shape == probs.shape
+    assert not labels.requires_grad
+    torch.testing.assert_close(labels.sum(1), torch.ones(60))
+    assert labels.mean(0).max() < 0.35 < 0.6 < probs.mean(0).max()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_known_labels_are_kept(name: str) -> None:
+    known = np.full(60, -1)
+    known[7] = 2
+    labels = METHODS[name]().labels(torch.softmax(predictions(), 1), SETTINGS, known).labels
+    assert labels[7].tolist() == pytest.approx([0, 0, 1, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_loss_teaches_both_views_with_the_same_labels(name: str) -> None:
+    method = METHODS[name](augmentation_weight=2.5)
+    logits, augmented = predictions().requires_grad_(), (predictions() * 0.5).requires_grad_()
+    labels = torch.softmax(predictions(), 1)
+    parts = method.loss(logits, augmented, labels)
+    alone = method.loss(logits, None, labels)
+    swapped = method.loss(augmented, None, labels)
+    assert set(alone) == {"cross_entropy"}
+    assert parts["cross_entropy"] == alone["cross_entropy"]
+    assert parts["augmented"].item() == pytest.approx(2.5 * swapped["cross_entropy"].item())
+    torch.stack(list(parts.values())).sum().backward()
+    assert logits.grad is not None and logits.grad.abs().sum() > 0
+    assert augmented.grad is not None and augmented.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", [CCEPlus, CCE])
+def test_the_collision_loss_is_equation_9(kind: type[MethodSettings]) -> None:
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64))
+    labels = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    expected = -(math.log(0.45) + math.log(0.8)) / 2
+    assert kind().loss(logits, None, labels)["cross_entropy"].item() == pytest.approx(expected)
+
+
+def test_the_shannon_loss_is_equation_8() -> None:
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64))
+    labels = torch.tensor([[0.5, 0.5, 0.0]], dtype=torch.float64)
+    expected = -0.5 * (math.log(0.7) + math.log(0.2))
+    assert Shannon().loss(logits, None, labels)["cross_entropy"].item() == pytest.approx(expected)
+
+
+def test_uniform_labels_teach_cce_nothing_and_shannon_to_be_uniform() -> None:
+    labels = torch.full((60, 4), 0.25)
+    for method, silent in ((CCEPlus(), True), (Shannon(), False)):
+        logits = predictions().requires_grad_()
+        method.loss(logits, None, labels)["cross_entropy"].backward()
+        assert logits.grad is not None
+        assert (logits.grad.abs().max().item() < 1e-6) == silent
+
+
+def test_a_method_in_closed_form_has_no_labels_and_no_loss() -> None:
+    with pytest.raises(TypeError, match="kmeans"):
+        KMeans().labels(torch.softmax(predictions(), 1), SETTINGS)
+    with pytest.raises(TypeError, match="kmeans"):
+        KMeans().loss(predictions(), None, predictions())
+
+
+def test_kmeans_finds_blobs() -> None:
+    generator = np.random.default_rng(0)
+    centers = np.array([[0, 0], [10, 0], [0, 10]], np.float32)
+    rows = np.repeat(centers, 50, 0) + generator.normal(0, 0.5, (150, 2)).astype(np.float32)
+    state = KMeans().fit(lambda: iter([rows[:70], rows[70:]]), 3, seed=0)
+    found = state["head.centers"].numpy()
+    for center in centers:
+        assert np.abs(found - center).sum(1).min() < 0.3
+    assert state["head.inverse_temperature"].item() == pytest.approx(0.5 / 0.25, rel=0.2)
