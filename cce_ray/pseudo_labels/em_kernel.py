@@ -5,9 +5,10 @@ import numpy as np
 from cce_ray.pseudo_labels.jit import compiled
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
-# Newton converges quadratically: once the row sum is this close to one, one more step is exact.
-_CLOSE = 1e-5
-_EXACT = 1e-12
+# Newton converges quadratically: after a step this short (relative to d) the next point is exact. The row
+# sum alone does not tell: at large λ the class that d belongs to may hold a millionth of it.
+_SHORT = 1e-5
+_EXACT = 1e-13
 _MAX_STEPS = 60  # never reached; three steps are usual
 
 
@@ -133,11 +134,11 @@ def _newton(
             scratch[b, 2, k] = share
             height += share
             slope += share * inverse * ratio
-        error = abs(height - 1.0)
-        if close or error <= _EXACT:
+        if close or abs(height - 1.0) <= _EXACT:
             break
-        close = error <= _CLOSE
-        slack = max(bound, slack + height * (height - 1.0) / slope)
+        step = height * (height - 1.0) / slope
+        close = abs(step) <= _SHORT * slack
+        slack = max(bound, slack + step)
     return height, slack
 
 

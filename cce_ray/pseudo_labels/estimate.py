@@ -1,6 +1,7 @@
 """`estimate_pseudo_labels`: the one public way in. Checks, chooses the solver, runs it, reports."""
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,15 @@ def _check_limits(max_iterations: int, tolerance: float, gap_tolerance: float | 
         raise ValueError(
             f"max_iterations: {max_iterations!r} is not an integer >= 0; give a limit such as 100"
         )
-    if not tolerance >= 0:
+    if not (_is_number(tolerance) and tolerance >= 0):
         raise ValueError(f"tolerance: {tolerance!r} is not >= 0; give max |Δy| to stop at, such as 1e-4")
-    if gap_tolerance is not None and not gap_tolerance >= 0:
+    if gap_tolerance is not None and not (_is_number(gap_tolerance) and gap_tolerance >= 0):
         raise ValueError(f"gap_tolerance: {gap_tolerance!r} is not >= 0; give a gap such as 1e-3, or None")
     return Limits(int(max_iterations), float(tolerance), gap_tolerance)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_problem(
@@ -94,7 +99,7 @@ def _check_problem(
         raise ValueError(f"probs: shape {array.shape} is not (points, clusters); give one row a point")
     if array.shape[1] < 2:
         raise ValueError(f"probs: {array.shape[1]} column(s) make no clustering; give at least 2 clusters")
-    if not (math.isfinite(fairness_weight) and fairness_weight > 0):
+    if not (_is_number(fairness_weight) and 0 < fairness_weight < math.inf):
         raise ValueError(
             f"fairness_weight: {fairness_weight!r} is not a positive number; give λ > 0, such as 10"
         )
