@@ -1,0 +1,66 @@
+"""From a finished run to the files of its report."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from cce_ray.report.bars import confidence, sizes
+from cce_ray.report.confusion import confusion
+from cce_ray.report.curves import curves
+from cce_ray.report.montage import exemplars, montage, pictures
+from cce_ray.report.page import page
+from cce_ray.report.report_input import ReportInput
+from cce_ray.report.scatter import scatter
+from cce_ray.report.style import to_png
+
+REPORT_FILE, FIGURE_FOLDER = "report.html", "figures"
+
+
+def write_report(folder: Path, *, result: ReportInput) -> list[Path]:
+    """Write ``report.html`` and ``figures/*.png`` below ``folder``; returns their paths, the report first.
+
+    The figures are curves (with any history), sizes, confidence, confusion (with labels), montage (of images)
+    and scatter (of embeddings). The same input gives the same bytes. Each file appears whole or not at all.
+    Raises OSError if the disk is full or the folder cannot be written.
+    """
+    found = exemplars(result)
+    images = pictures(result, found)
+    drawn = {
+        "curves": curves(result.histories, result.kept_seed),
+        "sizes": sizes(result),
+        "confidence": confidence(result),
+        "confusion": confusion(result),
+        "montage": montage(found, images) if images else None,
+        "scatter": scatter(result),
+    }
+    figures = {name: to_png(figure) for name, figure in drawn.items() if figure is not None}
+    paths = [_write(folder / FIGURE_FOLDER / f"{name}.png", png) for name, png in figures.items()]
+    embedded = {name: png for name, png in figures.items() if name != "montage"}  # its rows stand in the page
+    report = _write(folder / REPORT_FILE, page(result, embedded, found, images).encode("utf-8"))
+    return [report, *paths]
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write by way of a temporary file, so that a killed process leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
