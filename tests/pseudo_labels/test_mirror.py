@@ -79,7 +79,8 @@ def test_kernel_equals_its_reference(
         Mirror(problem, fast, map_inline).advance(),
         Mirror(problem, plain, map_inline, kernel=mirror_blocks_reference).advance(),
     )
-    assert changes[0] == pytest.approx(changes[1], abs=1e-9)
-    np.testing.assert_allclose(fast, plain, atol=1e-9)
+    # ln σ / λ reaches 1e9 here, whose rounding is 1e-7.
+    assert changes[0] == pytest.approx(changes[1], abs=1e-6)
+    np.testing.assert_allclose(fast, plain, atol=1e-6)
     if zero_start:
         assert np.all(fast[known < 0, 0] == 0)
