@@ -61,7 +61,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     print(f"{ITERATIONS} EM iterations, {available_cores()} cores; milliseconds")
     print(
-        f"{'M':>7s} {'K':>5s}  {'dtype':8s} {'backend':8s}{'median':>9s}{'best':>9s}{'0 iter.':>9s}{'gap':>9s}"
+        f"{'M':>7s} {'K':>5s}  {'dtype':8s} {'backend':8s}{'median':>9s}{'best':>9s}{'0 it.':>9s}{'gap':>9s}"
     )
     for num_clusters in (10, 200):
         for dtype in (np.float32, np.float64):
