@@ -6,13 +6,12 @@ import io
 import json
 import os
 import pickle
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cce_ray.atomic import replacing
 from cce_ray.models.classifier import Classifier
 from cce_ray.models.model_settings import ModelSettings
 
@@ -47,7 +46,8 @@ def save_model(
     # Through memory: torch's own file writer turns a full disk into a RuntimeError of its internals.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    _replace_atomically(Path(path), buffer.getbuffer())
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_model(
@@ -93,17 +93,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"model: '{path}' was written by a newer cce_ray; upgrade with 'pip install -U cce_ray'"
         )
     return content
-
-
-def _replace_atomically(path: Path, content: memoryview) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from cce_ray.atomic import replacing
 
 FORMAT = "cce_ray.checkpoint/1"
 
@@ -15,18 +17,12 @@ FORMAT = "cce_ray.checkpoint/1"
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write `state` (tensors, numbers, text, lists and dicts of them) to `path`, atomically.
 
-    A crash or a full disk in the middle leaves the previous checkpoint as it was (OSError, RuntimeError).
+    A crash or a full disk in the middle leaves the previous checkpoint as it was (OSError).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()  # torch's own file writer turns a full disk into a RuntimeError of its internals
+    torch.save({"format": FORMAT, **state}, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

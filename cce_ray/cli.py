@@ -1,0 +1,142 @@
+"""The command line: parse, call, print. People read stderr, programs stdout."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Cluster images or embeddings without labels, with collision cross-entropy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="A YAML run file, or a built-in run: digits, features. Default: digits."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting by its dotted key; repeatable."),
+]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from cce_ray import __version__
+
+        typer.echo(f"cce_ray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+
+
+@app.command()
+def train(
+    run: RunArgument = None,
+    overrides: SetOption = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Runs with consecutive seeds; scores are their means.")
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run that lies in output_dir.")
+    ] = False,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not write to MLflow.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+) -> None:
+    """Cluster a data set: train, evaluate, report, track."""
+    from cce_ray.console import RichListener, print_summary
+    from cce_ray.runs import load_run, run_training
+
+    extra = ["tracking.enabled=false"] if no_tracking else []
+    config, notes = load_run(run, [*(overrides or []), *extra])
+    with RichListener() as listener:
+        for note in notes:
+            listener.note(note)
+        summary = run_training(config, seeds=seeds, resume=resume, listener=listener)
+    print_summary(summary)
+    if json:
+        typer.echo(jsonlib.dumps(summary.to_dict()))
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(help="model.pt, a run's output folder, or an MLflow URI (models:/NAME/1).")
+    ],
+    data: Annotated[
+        str, typer.Argument(help="A folder of images, a .npy, .npz or .parquet file, or a data set.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.parquet.")],
+    overrides: SetOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+) -> None:
+    """Label new data with a trained model: cluster, confidence and probabilities of every sample."""
+    from cce_ray.console import RichListener
+    from cce_ray.runs import predict_file
+
+    with RichListener() as listener:
+        summary = predict_file(
+            model, data, output, overrides=overrides or [], device=device, listener=listener
+        )
+        listener.note(
+            f"{summary['samples']} samples in {summary['clusters_used']} clusters -> {output} "
+            f"({summary['samples_per_second']:.0f} samples/s)"
+        )
+    if json:
+        typer.echo(jsonlib.dumps(summary))
+
+
+@app.command()
+def config(run: RunArgument = None, overrides: SetOption = None) -> None:
+    """Print the resolved configuration as YAML: every key there is, with its value."""
+    from cce_ray.runs import load_run
+
+    settings, notes = load_run(run, overrides or [])
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(settings.resolved().to_yaml(), nl=False)
+
+
+def one_line(error: BaseException) -> str:
+    """The error as one line."""
+    text = " ".join(str(error).split())
+    return text or error.__class__.__name__
+
+
+def main() -> Any:
+    """Entry point: a user's mistake or a full disk is one line and exit code 2, never a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {one_line(error)}", err=True)
+        sys.exit(2)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        typer.echo("error: optimizer.batch_size: the device's memory is full; lower it", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command with --resume goes on", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What people see while a command runs: a live progress bar on stderr, and the summary at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from cce_ray.runs.listener import Listener
+
+if TYPE_CHECKING:
+    from cce_ray.runs import RunSummary
+
+REFRESH_SECONDS = 0.25
+LINE_SECONDS = 10.0
+
+
+class RichListener(Listener):
+    """A progress bar on a terminal; elsewhere a line every ten seconds."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self.console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.title, self.shown_at, self.lined_at, self.last_step, self.last_time = "", 0.0, 0.0, 0, 0.0
+
+    def __enter__(self) -> RichListener:
+        if self.console.is_terminal:
+            self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def note(self, text: str) -> None:
+        """A plain line."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A yellow line."""
+        self.console.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
+
+    def seed(self, seed: int, number: int, count: int) -> None:
+        """A new bar for each run."""
+        self.title = f"seed {seed}" if count == 1 else f"seed {seed} ({number}/{count})"
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.task = self.progress.add_task(self.title, total=None, status="")
+        self.lined_at = self.last_time = time.monotonic()
+        self.last_step = 0
+
+    def step(self, step: int, total_steps: int, metrics: Callable[[], Mapping[str, float]]) -> None:
+        """Loss, used clusters, EM iterations and speed, a few times a second at most."""
+        now = time.monotonic()
+        terminal = self.console.is_terminal
+        if now - (self.shown_at if terminal else self.lined_at) < (
+            REFRESH_SECONDS if terminal else LINE_SECONDS
+        ):
+            return
+        steps = (step - self.last_step) / max(now - self.last_time, 1e-9) if self.last_step else 0.0
+        status = describe(metrics()) + (f"  {steps:.1f} steps/s" if steps else "")
+        self.shown_at, self.lined_at, self.last_step, self.last_time = now, now, step, now
+        if terminal and self.task is not None:
+            self.progress.update(self.task, total=total_steps, completed=step, status=status)
+        else:
+            self.note(f"{self.title}: step {step}/{total_steps}  {status}")
+
+
+def describe(metrics: Mapping[str, float]) -> str:
+    """The running metrics in one short line."""
+    return (
+        f"loss {metrics['loss/total']:.4f}  clusters {metrics['clusters/used']:.0f}  "
+        f"EM {metrics['em/iterations']:.0f} iterations  confidence {metrics['confidence/mean']:.2f}"
+    )
+
+
+def print_summary(summary: RunSummary) -> None:
+    """Scores, and where the clusters, the report, the model and the MLflow UI are."""
+    from cce_ray.runs.artifacts import label_command, short, ui_command
+
+    console = Console(stderr=True, highlight=False)
+    seeds = f"{summary.seeds} seeds" if summary.seeds > 1 else "1 seed"
+    console.print(
+        Text(f"\n{summary.method} on {summary.dataset}, {seeds}, {summary.seconds:.1f} s", style="bold")
+    )
+    for name, value in summary.scores.items():
+        spread = f" ± {summary.scores_sd[name]:.4f}" if summary.seeds > 1 else ""
+        console.print(Text(f"  {name:<9} {value:.4f}{spread}"))
+    console.print(Text(f"  {summary.clusters_used} of {summary.num_clusters} clusters used"))
+    places = [
+        ("clusters", short(Path(summary.clusters))),
+        ("model", short(Path(summary.model))),
+        ("report", short(Path(summary.report))),
+        ("label new data", label_command(summary)),
+    ]
+    ui = ui_command(summary)
+    if ui:
+        places.append(("MLflow UI", ui))
+    for name, place in places:
+        console.print(Text(f"{name:<15} {place}"), soft_wrap=True)

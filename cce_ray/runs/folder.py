@@ -1,0 +1,96 @@
+"""The folder a run lives in: which one it is, what it must agree with, and that one process writes it."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cce_ray.atomic import write_text
+from cce_ray.config import RunConfig, flatten, load_config
+
+CONFIG_FILE = "config.yaml"
+FREE_KEYS = ("output_dir", "tracking.", "runtime.checkpoint_seconds", "runtime.seed")
+"""Keys that may differ between a run and its resumption; the seed only names the first of the seeds."""
+
+
+def open_folder(config: RunConfig, resume: bool) -> tuple[Path, RunConfig, bool]:
+    """(absolute folder, resolved configuration, whether a run lies there and is continued).
+
+    Without `resume`, an occupied folder is never touched: the default name moves on to the next free one, a
+    name given by the user is refused. Raises ValueError when there is nothing to resume, or another run.
+    """
+    base = Path(config.output_dir or f"cce_output/{config.name}").expanduser().absolute()
+    if not resume:
+        taken = occupied(base)
+        if taken and config.output_dir:
+            raise ValueError(
+                f"output_dir: {base} already holds a run; continue it with --resume or choose another folder"
+            )
+        return (next(free_names(base)) if taken else base), config.resolved(), False
+    folder = base if config.output_dir else latest(base)
+    if not (folder / CONFIG_FILE).exists():
+        raise ValueError(f"output_dir: no run to resume in {folder}; start it without --resume")
+    return folder, matching(config, folder), True
+
+
+def occupied(folder: Path) -> bool:
+    """Whether the folder holds anything (or is no folder)."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def numbered(base: Path) -> Iterator[Path]:
+    """base, base-2, base-3, ..."""
+    yield base
+    for number in itertools.count(2):
+        yield base.with_name(f"{base.name}-{number}")
+
+
+def free_names(base: Path) -> Iterator[Path]:
+    """The names of `numbered` that are not taken."""
+    return (folder for folder in numbered(base) if not occupied(folder))
+
+
+def latest(base: Path) -> Path:
+    """The last taken name of `numbered`, or the first name."""
+    taken = list(itertools.takewhile(occupied, numbered(base)))
+    return taken[-1] if taken else base
+
+
+def matching(config: RunConfig, folder: Path) -> RunConfig:
+    """The stored configuration, if `config` asks for the same run; ValueError naming the first difference."""
+    stored, _ = load_config(folder / CONFIG_FILE)
+    if not config.runtime.threads:
+        runtime = config.runtime.model_copy(update={"threads": stored.runtime.threads})
+        config = config.model_copy(update={"runtime": runtime})
+    wanted, found = flatten(config.resolved().to_dict()), flatten(stored.to_dict())
+    for key in sorted(wanted.keys() | found.keys()):
+        if not key.startswith(FREE_KEYS) and wanted.get(key) != found.get(key):
+            raise ValueError(
+                f"{key}: {wanted.get(key)!r}, but the run in {folder} has {found.get(key)!r}; "
+                f"resume with its settings ({folder / CONFIG_FILE}) or choose another output_dir"
+            )
+    return config.resolved()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; ValueError if another one is writing there. A crash releases it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"output_dir: another process is writing to {folder}; wait for it to end"
+            ) from None
+        yield
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(values, indent=1) + "\n")

@@ -1,0 +1,119 @@
+"""One seed of a run: train, evaluate, keep; and which of several seeds to use."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cce_ray.config import RunConfig
+from cce_ray.data import Batches, Dataset
+from cce_ray.metrics import (
+    cluster_sizes,
+    clustering_scores,
+    collapse_warning,
+    mean_confidence,
+    stability,
+    used_clusters,
+)
+from cce_ray.models import save_model
+from cce_ray.runs.folder import write_json
+from cce_ray.training import LocalContext, predict, train
+
+RESULT_FILE, MODEL_FILE, CLUSTERS_FILE, CHECKPOINT_FILE = (
+    "result.json",
+    "model.pt",
+    "clusters.npy",
+    "checkpoint.pt",
+)
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What one seed ended with, as kept in its folder's result.json."""
+
+    seed: int
+    run_id: str | None
+    scores: dict[str, float]
+    """accuracy, nmi, ari on the evaluation samples; empty without labels."""
+    clusters_used: int
+    confidence: float
+    loss: float | None
+    seconds: float
+    """Training and evaluation, all resumed parts together."""
+    samples_per_second: float
+    warning: str | None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, folder: Path) -> SeedResult | None:
+        """The result in a seed's folder, None if that seed has not finished."""
+        try:
+            return cls(**json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+
+def train_seed(
+    config: RunConfig, dataset: Dataset, folder: Path, context: LocalContext, run_id: str | None
+) -> SeedResult:
+    """Train with `config.runtime.seed`, evaluate, and leave model, clusters and result in `folder`."""
+    result = train(config, dataset, context)
+    started = time.perf_counter()
+    indices = dataset.evaluation_indices
+    batches = Batches(dataset.samples, indices, batch_size=min(1024, len(indices)), device=context.device)
+    probs = predict(result.model, batches)
+    clusters = probs.argmax(1)
+    sizes = cluster_sizes(clusters, dataset.num_clusters)
+    scores: dict[str, float] = {}
+    if dataset.labels is not None:
+        scores = clustering_scores(dataset.labels[indices], clusters, dataset.num_clusters)
+    outcome = SeedResult(
+        seed=config.runtime.seed,
+        run_id=run_id,
+        scores=scores,
+        clusters_used=used_clusters(sizes),
+        confidence=mean_confidence(probs),
+        loss=result.history[-1]["loss/total"] if result.history else None,
+        seconds=result.seconds + time.perf_counter() - started,
+        samples_per_second=result.samples_per_second,
+        warning=collapse_warning(sizes, mean_confidence(probs)),
+        history=result.history,
+    )
+    save_model(folder / MODEL_FILE, result.model, settings=config.model, metadata=model_card(config, dataset))
+    np.save(folder / CLUSTERS_FILE, clusters)
+    write_json(folder / RESULT_FILE, asdict(outcome))  # last: it says that the rest is complete
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return outcome
+
+
+def model_card(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What a model file tells of its origin: the run, and the names of the classes if there were labels."""
+    return {
+        "config": config.to_dict(),
+        "class_names": list(dataset.class_names) if dataset.class_names else None,
+        "num_samples": len(dataset.train_indices),
+    }
+
+
+def representative(results: list[SeedResult], folders: list[Path]) -> int:
+    """Position of the seed to use, chosen without labels.
+
+    The one that uses the most clusters; among these the one whose clusters agree best with those of the other
+    seeds (mean adjusted Rand index): a stable labelling among the full ones; then the one of lowest loss.
+    """
+    most = max(result.clusters_used for result in results)
+    full = [number for number, result in enumerate(results) if result.clusters_used == most]
+    if len(full) == 1:
+        return full[0]
+    agreement = stability([np.load(folders[number] / CLUSTERS_FILE, allow_pickle=False) for number in full])
+
+    def merit(position: int) -> tuple[float, float]:
+        loss = results[full[position]].loss
+        return round(float(agreement[position]), 6), -(loss if loss is not None else 0.0)
+
+    return full[max(range(len(full)), key=merit)]
