@@ -6,17 +6,13 @@ A row solves h(d) = Σ_k a_k / ((1+A)(1-r_k) + r_k d) = 1 with r_k = σ_k/σ_max
 sum are its new y_k.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
 
-from cce_ray.pseudo_labels.mappers import Mapper
+from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import reverse_prices
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, Problem
-
-BlockKernel = Callable[..., None]
 
 
 @final
@@ -51,15 +47,15 @@ class EM:
         self._partials = np.empty((blocks, clusters + 1))
         self._sums = np.empty(clusters)
         blocks_kernel.label_sums(labels, self._partials, self._sums)
-        self._work = partial(
-            _call,
+        self._work = bind(
             em_kernel.em_blocks if kernel is None else kernel,
             problem.probs,
             labels,
             np.full(problem.num_points, -1.0),
             problem.known,
             self._prices,
-            np.empty((blocks, 3, clusters)),
+            np.empty((blocks, em_kernel.TERM_PLANES, clusters, em_kernel.LANES)),
+            np.empty((blocks, em_kernel.LANE_ROWS, em_kernel.LANES)),
             self._partials,
             float(np.finfo(labels.dtype).tiny),
         )
@@ -73,12 +69,6 @@ class EM:
         return float(self._sum_blocks(self._partials, self._sums))
 
 
-def _call(kernel: BlockKernel, *arguments: object) -> None:
-    """Move the block range, which `partial` must append, to the front of a kernel's arguments."""
-    *shared, first_block, last_block = arguments
-    kernel(first_block, last_block, *shared)
-
-
 def em_blocks_reference(
     first_block: int,
     last_block: int,
@@ -87,7 +77,8 @@ def em_blocks_reference(
     slacks: np.ndarray,
     known: np.ndarray,
     prices: np.ndarray,
-    scratch: np.ndarray,
+    terms: np.ndarray,
+    lanes: np.ndarray,
     partials: np.ndarray,
     tiny: float,
 ) -> None:

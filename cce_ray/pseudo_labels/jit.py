@@ -26,7 +26,9 @@ def compiled_strictly(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compile(function: Callable[..., Any], fastmath: Any) -> Callable[..., Any]:
+    # Python's error model tests every divisor for zero, which keeps the loops from being vectorised.
+    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
     try:
-        return njit(cache=True, nogil=True, fastmath=fastmath)(function)  # type: ignore[no-any-return]
+        return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no writable place for the cache: compile in memory
-        return njit(nogil=True, fastmath=fastmath)(function)  # type: ignore[no-any-return]
+        return njit(**options)(function)  # type: ignore[no-any-return]

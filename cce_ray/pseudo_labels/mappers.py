@@ -14,9 +14,15 @@ from typing import Literal
 BackendName = Literal["auto", "inline", "threads"]
 Work = Callable[[int, int], None]
 Mapper = Callable[[Work, int], None]
+BlockKernel = Callable[..., None]
 
 # Entries of y (M·K) from which a second thread gains more than its hand-over costs (2 cores, EM).
 THREADS_EDGE = 40_000
+
+
+def bind(kernel: BlockKernel, *arguments: object) -> Work:
+    """A kernel's work on its fixed arrays, of which only the range of blocks is left open."""
+    return lambda first_block, last_block: kernel(first_block, last_block, *arguments)
 
 
 def map_inline(work: Work, num_blocks: int) -> None:

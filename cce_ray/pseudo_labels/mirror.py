@@ -8,16 +8,13 @@ y_i = softmax(ln y⁰_i + T ln σ_i + P), so an iterate is a K-vector P and a nu
 rounding accumulates.
 """
 
-from collections.abc import Callable
 from typing import ClassVar, final
 
 import numpy as np
 
-from cce_ray.pseudo_labels.mappers import Mapper
+from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import forward_prices
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR, MEAN_FLOOR, Problem
-
-BlockKernel = Callable[..., None]
 
 # T beyond this sharpens nothing (the loss is within ~ln K / T of its minimum) and costs digits of P.
 _LONGEST_STEP = 1e9
@@ -50,20 +47,31 @@ class Mirror:
         assert objective in self.objectives
 
         self._problem, self._mapper = problem, mapper
-        self._kernel = mirror_kernel.mirror_blocks if kernel is None else kernel
         self._sum_blocks = blocks_kernel.sum_blocks
         points, clusters, blocks = problem.num_points, problem.num_clusters, problem.num_blocks
         self._labels, self._trial = labels, np.empty_like(labels)
-        self._logs = np.log(np.maximum(problem.probs, LOG_FLOOR, dtype=np.float64))
-        with np.errstate(divide="ignore"):
-            self._start_logs = np.log(labels, dtype=np.float64)
         self._normalizers, self._trial_normalizers = np.zeros(points), np.zeros(points)
-        self._scratch = np.empty((blocks, clusters))
+        self._control = np.empty((2, clusters + 1))
         self._partials = np.empty((blocks, clusters + 2))
         self._totals, self._sums = np.empty(clusters + 1), np.empty(clusters)
+        with np.errstate(divide="ignore"):
+            start_logs = np.log(labels, dtype=np.float64)
+        self._work = bind(
+            mirror_kernel.mirror_blocks if kernel is None else kernel,
+            np.log(np.maximum(problem.probs, LOG_FLOOR, dtype=np.float64)),
+            start_logs,
+            labels,
+            self._trial,
+            self._normalizers,
+            self._trial_normalizers,
+            problem.known,
+            self._control,
+            self._partials,
+            np.empty((blocks, clusters)),
+        )
         blocks_kernel.label_sums(labels, self._partials, self._sums)
         self._path = np.zeros(clusters + 1)
-        self._step = 1.0 / problem.fairness_weight
+        self._step = self._shortest = 1.0 / problem.fairness_weight
 
     def advance(self) -> float:
         """One accepted step; returns max |Δy|."""
@@ -71,18 +79,20 @@ class Mirror:
         mean = self._sums / problem.num_points
         prices = forward_prices(mean, problem.prior, problem.fairness_weight)
         while True:
-            last = self._step * np.append(prices, 1.0)
-            change = self._try_path(np.stack([self._path + last, last]))
+            self._control[1] = self._step * np.append(prices, 1.0)
+            self._control[0] = self._path + self._control[1]
+            self._mapper(self._work, problem.num_blocks)
+            change = float(self._sum_blocks(self._partials, self._totals))
             trial_mean = self._totals[:clusters] / problem.num_points
             spread = self._totals[clusters] / problem.num_points
-            if self._step * problem.fairness_weight <= 1.0 or self._is_short(trial_mean, mean, spread):
+            if self._step <= self._shortest or self._is_short(trial_mean, mean, spread):
                 break
-            self._step = max(0.5 * self._step, 1.0 / problem.fairness_weight)
-        self._path += last
+            self._step = max(0.5 * self._step, self._shortest)
+        self._path[:] = self._control[0]
         np.copyto(self._labels, self._trial)
         self._normalizers[:] = self._trial_normalizers
         self._sums[:] = self._totals[:clusters]
-        self._step = max(min(2.0 * self._step, _LONGEST_STEP), 1.0 / problem.fairness_weight)
+        self._step = max(min(2.0 * self._step, _LONGEST_STEP), self._shortest)
         return change
 
     def _is_short(self, trial_mean: np.ndarray, mean: np.ndarray, spread: float) -> bool:
@@ -90,23 +100,6 @@ class Mirror:
         floored = np.maximum(mean, MEAN_FLOOR)
         moved = float(np.sum(trial_mean * np.log(np.maximum(trial_mean, MEAN_FLOOR) / floored)))
         return self._problem.fairness_weight * moved <= spread / self._step
-
-    def _try_path(self, control: np.ndarray) -> float:
-        work = self._kernel
-        arguments = (
-            self._logs,
-            self._start_logs,
-            self._labels,
-            self._trial,
-            self._normalizers,
-            self._trial_normalizers,
-            self._problem.known,
-            control,
-            self._partials,
-            self._scratch,
-        )
-        self._mapper(lambda first, last: work(first, last, *arguments), self._problem.num_blocks)
-        return float(self._sum_blocks(self._partials, self._totals))
 
 
 def mirror_blocks_reference(

@@ -12,11 +12,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from cce_ray.pseudo_labels.mappers import Mapper
+from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR, START_FLOOR, Problem
-
-BlockKernel = Callable[..., None]
 
 _SUFFICIENT = 1e-4  # Armijo's constant
 _SHRINK = 0.25
@@ -50,15 +48,23 @@ class PGD:
         from cce_ray.pseudo_labels import blocks_kernel, pgd_kernel
 
         self._problem, self._mapper, self._objective = problem, mapper, OBJECTIVES[objective]
-        self._kernel = pgd_kernel.pgd_blocks if kernel is None else kernel
         self._sum_blocks = blocks_kernel.sum_blocks
         blocks, clusters = problem.num_blocks, problem.num_clusters
         self._labels, self._trial = labels, np.empty_like(labels)
-        self._scratch = np.empty((blocks, clusters))
         self._partials = np.empty((blocks, clusters + pgd_kernel.EXTRA_COLUMNS))
         self._totals = np.empty(clusters + pgd_kernel.EXTRA_COLUMNS - 1)
-        self._sums = np.empty(clusters)
-        self._step = np.empty(1)
+        self._sums, self._prices, self._step = np.empty(clusters), np.empty(clusters), np.empty(1)
+        self._work = bind(
+            pgd_kernel.pgd_blocks if kernel is None else kernel,
+            problem.probs,
+            labels,
+            self._trial,
+            problem.known,
+            self._prices,
+            self._step,
+            np.empty((blocks, clusters)),
+            self._partials,
+        )
         self._start(blocks_kernel.label_sums, blocks_kernel.collision_sum)
 
     def _start(self, label_sums: Callable[..., None], collision_sum: Callable[..., float]) -> None:
@@ -69,7 +75,7 @@ class PGD:
             lifted = np.maximum(self._labels[free], START_FLOOR)
             self._labels[free] = lifted / lifted.sum(axis=1, keepdims=True)
             label_sums(self._labels, self._partials, self._sums)
-        self._prices = self._prices_at(self._sums)
+        self._prices[:] = self._prices_at(self._sums)
         value = collision_sum(problem.probs, self._labels) / problem.num_points + self._fairness(self._sums)
         self._values = deque([value], maxlen=_HISTORY)
         self._step[0] = 1.0 / (1.0 + problem.fairness_weight * problem.num_clusters)
@@ -82,7 +88,8 @@ class PGD:
         highest = max(self._values)
         noise = self._relative_noise * (1.0 + self._problem.fairness_weight + abs(highest))
         for _ in range(_MAX_TRIALS):
-            change = self._try_step()
+            self._mapper(self._work, self._problem.num_blocks)
+            change = float(self._sum_blocks(self._partials, self._totals))
             move = self._totals[:clusters] - self._sums
             collision, turn_old, turn_new, squares = self._totals[clusters:]
             value = collision / points + self._fairness(self._totals[:clusters])
@@ -93,26 +100,11 @@ class PGD:
             self._step[0] *= _SHRINK
         return 0.0
 
-    def _try_step(self) -> float:
-        work = self._kernel
-        arguments = (
-            self._problem.probs,
-            self._labels,
-            self._trial,
-            self._problem.known,
-            self._prices,
-            self._step,
-            self._scratch,
-            self._partials,
-        )
-        self._mapper(lambda first, last: work(first, last, *arguments), self._problem.num_blocks)
-        return float(self._sum_blocks(self._partials, self._totals))
-
     def _take(self, value: float, squares: float, descent: float, turn_new: float, move: np.ndarray) -> None:
         """Accept the trial and choose the next step: ‖Δy‖² / (Δyᵀ Δgradient)."""
         np.copyto(self._labels, self._trial)
         self._sums[:] = self._totals[: self._problem.num_clusters]
-        self._prices = self._prices_at(self._sums)
+        self._prices[:] = self._prices_at(self._sums)
         self._values.append(value)
         curvature = -turn_new - self._prices @ move - descent
         step = squares / curvature if curvature > 0 and squares > 0 else 4.0 * self._step[0]

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from cce_ray.pseudo_labels.result import PseudoLabels
 from cce_ray.settings import Settings
 
 
@@ -29,7 +30,7 @@ class PseudoLabelSettings(Settings):
     gap_tolerance: float | None = Field(default=None, ge=0)
     """Stop when the objective is certified to be within this of its minimum; none: no such stop."""
 
-    def estimate(self, probs: Any, *, objective: str, fairness_weight: float, **options: Any) -> Any:
+    def estimate(self, probs: Any, *, objective: str, fairness_weight: float, **options: Any) -> PseudoLabels:
         """`estimate_pseudo_labels` under these settings; `options` are its prior, known_labels and init."""
         from cce_ray.pseudo_labels.estimate import estimate_pseudo_labels
 
