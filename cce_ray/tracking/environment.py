@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ def environment_tags(device: str) -> dict[str, str]:
     """Version, commit, device and hardware of this process, as tags. ``device`` is 'cpu' or 'cuda'."""
     import torch
 
+    program = Path(sys.argv[0]).name
     tags = {
         "cce_ray.version": __version__,
         "device": device,
@@ -24,7 +26,8 @@ def environment_tags(device: str) -> dict[str, str]:
         "host": platform.node(),
         "cpu": _cpu(),
         "cpu_count": str(os.cpu_count()),
-        "mlflow.source.name": "cce " + " ".join(sys.argv[1:]) if _is_cce() else Path(sys.argv[0]).name,
+        "command": shlex.join([program, *sys.argv[1:]]),
+        "mlflow.source.name": program,
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
     }
@@ -47,10 +50,6 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _is_cce() -> bool:
-    return Path(sys.argv[0]).name in ("cce", "cce.exe")
 
 
 def _user() -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_ATTEMPTS = 30.0  # a dead server costs seconds a call, more than many an epoch
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on LLM traces
 _LONGEST_PARAM, _LONGEST_TAG, _PARAMS_PER_CALL, _METRICS_PER_CALL = 6000, 5000, 100, 1000
 
 
@@ -189,7 +190,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=_EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

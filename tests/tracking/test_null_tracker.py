@@ -45,6 +45,7 @@ def test_settings_refuse_what_mlflow_would() -> None:
 def test_environment_tags_say_what_ran_where() -> None:
     tags = environment_tags("cpu")
     assert tags["device"] == "cpu"
+    assert tags["command"].startswith(tags["mlflow.source.name"])
     assert tags["torch"] and tags["python"] and int(tags["cpu_count"]) >= 1
     assert all(isinstance(value, str) for value in tags.values())
     if (Path(__file__).parents[2] / ".git").exists():
