@@ -44,6 +44,8 @@ class Tracker(Protocol):
     """Its URI; None if nothing is tracked."""
     ui: str | None
     """The command or the address that shows it."""
+    page: str | None
+    """The address of the experiment's training runs, once ``ui`` serves: the UI's first page is on LLM traces."""
 
     def start_run(
         self,
@@ -87,6 +89,7 @@ class NullTracker:
 
     location: str | None = None
     ui: str | None = None
+    page: str | None = None
 
     def start_run(
         self,

@@ -37,6 +37,13 @@ class Location:
             return self.uri
         return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
 
+    def page(self, experiment_id: str) -> str | None:
+        """The address of an experiment's training runs, with `mlflow ui` on its default port."""
+        if self.uri.startswith("databricks"):
+            return None
+        server = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        return f"{server}/#/experiments/{experiment_id}?workflowType=machine_learning"
+
 
 def locate(uri: str | None, output_dir: Path, environment: Mapping[str, str] = os.environ) -> Location:
     """The setting, else MLFLOW_TRACKING_URI, else a SQLite file in ``output_dir``.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_ATTEMPTS = 30.0  # a dead server costs seconds a call, more than many an epoch
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on LLM traces
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # no agent with LLM traces
 _LONGEST_PARAM, _LONGEST_TAG, _PARAMS_PER_CALL, _METRICS_PER_CALL = 6000, 5000, 100, 1000
 
 
@@ -46,12 +46,14 @@ class MLflowTracker:
         check(place)
         self.location: str | None = place.uri
         self.ui: str | None = place.ui
+        self.page: str | None = None
         self._register_model = settings.register_model
         try:
             with single_process(place), quiet():
                 registry = os.environ.get("MLFLOW_REGISTRY_URI") or place.uri
                 self._client = MlflowClient(place.uri, registry_uri=registry)
                 self._experiment_id = _experiment(self._client, settings.experiment, place.artifacts)
+                self.page = place.page(self._experiment_id)
         except ValueError:
             raise
         except Exception as error:  # MLflow lets those of SQLAlchemy, alembic and database drivers through

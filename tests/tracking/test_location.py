@@ -40,6 +40,8 @@ def test_a_server_decides_where_its_artifacts_lie(tmp_path: Path) -> None:
     assert place.artifacts is None
     assert place.database is None
     assert place.ui == "https://tracking.example"
+    assert place.page("7") == "https://tracking.example/#/experiments/7?workflowType=machine_learning"
+    assert locate("databricks", tmp_path, {}).page("7") is None
 
 
 @pytest.mark.parametrize(

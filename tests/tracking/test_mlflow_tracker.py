@@ -68,6 +68,7 @@ def test_a_run_keeps_parameters_tags_metrics_and_status(tracker: MLflowTracker) 
     assert stored.data.tags["device"] == "cpu"
     assert stored.data.tags["mlflow.parentRunId"] == parent.id
     assert stored.info.run_name == "child"
+    assert tracker.page is not None and f"/#/experiments/{stored.info.experiment_id}?" in tracker.page
     assert stored.info.status == "FINISHED" and stored.info.end_time is not None
     assert _client(tracker).get_run(parent.id).info.status == "KILLED"
     assert [step for step, _ in _history(tracker, run.id, "loss/total")] == [0, 1]
