@@ -45,7 +45,7 @@ class Tracker(Protocol):
     ui: str | None
     """The command or the address that shows it."""
     page: str | None
-    """The address of the experiment's training runs, once ``ui`` serves: the UI's first page is on LLM traces."""
+    """The address of the experiment's training runs, once ``ui`` serves; its first page is on LLM traces."""
 
     def start_run(
         self,

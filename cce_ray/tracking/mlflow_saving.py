@@ -7,7 +7,8 @@ and it works on MLflow's global state. The same steps are taken here with a clie
 from __future__ import annotations
 
 import tempfile
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,18 @@ def save(folder: Path, path: Path, model: Any, *, input_example: np.ndarray, num
         artifacts={"model": str(path)},
         signature=signature(input_example, num_clusters),
         input_example=input_example,
-        pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in _REQUIREMENTS],
+        pip_requirements=requirements(),
         code_paths=[str(Path(cce_ray.__file__).parent)],
     )
+
+
+def requirements() -> list[str]:
+    """The installed versions, without build tags such as +cu130, which package indexes do not know."""
+    found = []
+    for package in _REQUIREMENTS:
+        with suppress(PackageNotFoundError):
+            found.append(f"{package}=={version(package).partition('+')[0]}")
+    return found
 
 
 def signature(input_example: np.ndarray, num_clusters: int) -> Any:
