@@ -30,8 +30,8 @@ def normalization(dataset: Dataset, settings: DataSettings) -> tuple[np.ndarray,
     if not settings.standardize:
         return np.zeros(dimensions, np.float32), np.ones(dimensions, np.float32)
     mean, deviation = _moments(dataset, axes=(0,))
-    # Rounding gives a constant dimension a tiny deviation of its own; scaled up it would be pure noise.
-    varies = deviation > 1e-6 * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
+    # What varies by less than the spacing of float32 is rounding; scaled up it would be pure noise.
+    varies = deviation > 1e-7 * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
     unit = settings.norm / math.sqrt(dimensions)
     scale = np.divide(unit, deviation, out=np.zeros_like(deviation), where=varies)
     return mean.astype(np.float32), scale.astype(np.float32)

@@ -1,0 +1,130 @@
+"""Labels, choices and splits, which every source shares."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from cce_ray.data import DATASETS, Dataset, Digits
+from cce_ray.data.dataset import RowNumbers, encode_labels
+
+
+def digits(**values: Any) -> Dataset:
+    return Digits(**values).load()
+
+
+@pytest.mark.parametrize(
+    ("raw", "labels", "names"),
+    [
+        (np.array([7, 3, 3, 10]), [1, 0, 0, 2], ("3", "7", "10")),
+        (np.array([2, 0], dtype=np.uint8), [1, 0], ("0", "2")),
+        (np.array([1.0, 0.0, 1.0]), [1, 0, 1], ("0", "1")),
+        (np.array(["cat", "ant", "cat"]), [1, 0, 1], ("ant", "cat")),
+        (np.array(["cat", "ant"], dtype=object), [1, 0], ("ant", "cat")),
+        (np.array([True, False]), [1, 0], ("False", "True")),
+        (np.array([[4], [5]]), [0, 1], ("4", "5")),
+    ],
+)
+def test_any_labels_become_class_ids_in_sorted_order(
+    raw: np.ndarray, labels: list[int], names: tuple[str, ...]
+) -> None:
+    encoded, class_names = encode_labels(raw, "data.label_key")
+    assert encoded.dtype == np.int64 and encoded.tolist() == labels
+    assert class_names == names
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (np.array([0, 1, -1]), "label -1 in row 2 is negative"),
+        (np.array([0.0, np.nan]), "label nan in row 1 is no class"),
+        (np.array([0.0, np.inf]), "label inf in row 1 is no class"),
+        (np.array([0.5]), "label 0.5 in row 0 is no class"),
+        (np.array(["a", None], dtype=object), "the label in row 1 is missing"),
+        (np.array(["a", float("nan")], dtype=object), "the label in row 1 is missing"),
+        (np.zeros((3, 2)), r"labels have shape \(3, 2\)"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_by_row(raw: np.ndarray, told: str) -> None:
+    with pytest.raises(ValueError, match=f"^data.label_key: {told}"):
+        encode_labels(raw, "data.label_key")
+
+
+def test_training_and_evaluation_share_all_samples_by_default() -> None:
+    data = digits()
+    assert data.train_indices.tolist() == data.evaluation_indices.tolist() == list(range(1797))
+    assert data.num_clusters == 10 and data.kind == "images"
+
+
+def test_a_share_is_held_out_by_its_seed() -> None:
+    data, same, other = digits(split=0.25), digits(split=0.25), digits(split=0.25, split_seed=1)
+    assert len(data.evaluation_indices) == 449
+    union = np.concatenate([data.train_indices, data.evaluation_indices])
+    assert sorted(union.tolist()) == list(range(1797))
+    assert np.array_equal(data.evaluation_indices, same.evaluation_indices)
+    assert not np.array_equal(data.evaluation_indices, other.evaluation_indices)
+
+
+def test_limit_chooses_samples_with_their_labels_and_ids() -> None:
+    whole, few = digits(), digits(limit=100)
+    assert len(few.samples) == len(few.labels) == len(few.ids) == 100  # type: ignore[arg-type]
+    assert few.num_clusters == 10
+    for row in (0, 57, 99):
+        original = int(few.ids[row])
+        assert np.array_equal(few.samples.read(np.array([row]))[0], whole.samples.array[original])  # type: ignore[index]
+        assert few.labels[row] == whole.labels[original]  # type: ignore[index]
+    assert list(few.ids) != [str(row) for row in range(100)]
+    assert len(digits(limit=10**6).samples) == 1797
+
+
+def test_limit_and_split_compose() -> None:
+    data = digits(limit=100, split=0.2)
+    assert (len(data.train_indices), len(data.evaluation_indices), len(data.samples)) == (80, 20, 100)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"num_clusters": 50, "limit": 40}, "data.num_clusters: 50 clusters for 40 training samples"),
+        ({"split": "official"}, "data.split: 'digits' has no official split"),
+        ({"split": 0.001, "limit": 20}, "data.split: a held-out share of 0.001 leaves 0 of 20"),
+    ],
+)
+def test_impossible_choices_are_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{told}") as caught:
+        digits(**values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_clusters": 1},
+        {"split": 1.0},
+        {"split": 0},
+        {"split": "half"},
+        {"limit": 1},
+        {"norm": 0},
+        {"pat": 1},
+    ],
+)
+def test_settings_out_of_range_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Digits(**values)
+
+
+def test_row_numbers_are_a_lazy_sequence() -> None:
+    rows = RowNumbers(range(10**9))
+    assert len(rows) == 10**9 and rows[5] == "5" and rows[-1] == str(10**9 - 1)
+    assert list(RowNumbers(np.array([4, 8]))[1:]) == ["8"]
+    with pytest.raises(IndexError):
+        RowNumbers(range(2))[2]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_documents_every_setting_and_knows_its_name(name: str) -> None:
+    fields = DATASETS[name].model_fields
+    assert fields["name"].default == name
+    undocumented = [field for field, info in fields.items() if field != "name" and not info.description]
+    assert not undocumented
