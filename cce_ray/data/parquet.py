@@ -139,10 +139,10 @@ class ParquetSamples:
     def read(self, indices: np.ndarray) -> np.ndarray:
         """See ``Samples.read``."""
         with self._lock:
-            if self._copy is None and (len(indices) == 0 or (np.diff(indices) == 1).all()):
-                block = (
-                    self._consecutive(int(indices[0]), len(indices)) if len(indices) else self._pending[:0]
-                )
+            if not len(indices):
+                return np.empty((0, *self.shape), dtype=np.float32)
+            if self._copy is None and (np.diff(indices) == 1).all():
+                block = self._consecutive(int(indices[0]), len(indices))
                 self._check(block, indices)
                 return block
             if self._copy is None:
@@ -152,6 +152,7 @@ class ParquetSamples:
     def _consecutive(self, start: int, count: int) -> np.ndarray:
         if start != self._next_row:
             self._blocks, self._pending = self._blocks_from(start), self._pending[:0]
+        self._next_row = -1  # Should a block fail to decode, the next read starts afresh.
         pieces, missing = [], count
         while missing:
             if not len(self._pending):
@@ -164,16 +165,13 @@ class ParquetSamples:
 
     def _blocks_from(self, start: int, block_rows: int = BLOCK_ROWS) -> Iterator[np.ndarray]:
         """Blocks (n, D) float32 from row ``start`` to the end."""
-        groups, first = [], 0
+        skip, row, groups = start, 0, []
         for group in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(group).num_rows
-            if first + rows > start:
+            if not groups and skip >= rows:
+                skip, row = skip - rows, row + rows
+            else:
                 groups.append(group)
-            elif not groups:
-                start -= rows
-                continue
-            first += rows
-        skip, row = start, 0
         for batch in self._file.iter_batches(block_rows, row_groups=groups, columns=self._columns):
             block = self._embeddings(batch, row)
             row += len(block)
