@@ -1,4 +1,4 @@
-"""The sets that come through torchvision: tiny files in the true formats, and the real MNIST where it lies."""
+"""The sets that come through torchvision: tiny files in the true formats, and the real MNIST."""
 
 import hashlib
 import os
