@@ -52,12 +52,9 @@ class RuntimeSettings(Settings):
         return min(cpus, int(limit)) if limit.isdigit() and int(limit) > 0 else cpus
 
     def apply(self) -> None:
-        """Set the process-wide number of threads of torch and numba, and deterministic convolutions."""
-        import numba
+        """Set torch's number of threads, which the pseudo-label kernels follow, and deterministic convolutions."""
         import torch
 
-        threads = self.num_threads()
-        torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        torch.set_num_threads(self.num_threads())
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True

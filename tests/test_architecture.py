@@ -51,7 +51,7 @@ HEAVY = {
     "jinja2": {"report", "experiments"},
     "typer": {"cli"},
     "rich": {"cli", "console"},
-    "numba": {"pseudo_labels", "runtime"},
+    "numba": {"pseudo_labels"},
     "torchvision": {"models", "data"},
     "pyarrow": {"data", "runs", "experiments"},
     "sklearn": {"data", "metrics", "methods", "report", "estimator", "experiments"},

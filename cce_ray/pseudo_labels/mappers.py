@@ -6,6 +6,7 @@ a mapper can change the time a result takes and never the result.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -32,12 +33,18 @@ def map_inline(work: Work, num_blocks: int) -> None:
 
 def map_threads(work: Work, num_blocks: int) -> None:
     """Contiguous ranges of blocks, one a thread, the first on the calling thread."""
-    shares = min(available_cores(), num_blocks)
+    shares = min(num_threads(), num_blocks)
     edges = [share * num_blocks // shares for share in range(shares + 1)]
     others = [_pool().submit(work, edges[share], edges[share + 1]) for share in range(1, shares)]
     work(edges[0], edges[1])
     for other in others:
         other.result()
+
+
+def num_threads() -> int:
+    """Threads to share the work: torch's number where torch is in use, so that one setting rules both."""
+    torch = sys.modules.get("torch")
+    return min(available_cores(), torch.get_num_threads()) if torch else available_cores()
 
 
 def available_cores() -> int:
@@ -62,5 +69,5 @@ MAPPERS: dict[str, Mapper] = {"inline": map_inline, "threads": map_threads}
 def choose_mapper(backend: str, num_entries: int) -> Mapper:
     """The mapper of `backend`; "auto" takes threads from `THREADS_EDGE` entries on."""
     if backend == "auto":
-        return map_threads if num_entries >= THREADS_EDGE and available_cores() > 1 else map_inline
+        return map_threads if num_entries >= THREADS_EDGE and num_threads() > 1 else map_inline
     return MAPPERS[backend]

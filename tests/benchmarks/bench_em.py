@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.mappers import available_cores
+from cce_ray.pseudo_labels.mappers import num_threads
 
 ITERATIONS = 20
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=50)
     repeats = parser.parse_args().repeats
-    print(f"{ITERATIONS} EM iterations, {available_cores()} cores; milliseconds")
+    print(f"{ITERATIONS} EM iterations, {num_threads()} threads; milliseconds")
     print(
         f"{'M':>7s} {'K':>5s}  {'dtype':8s} {'backend':8s}{'median':>9s}{'best':>9s}{'0 it.':>9s}{'gap':>9s}"
     )

@@ -15,7 +15,7 @@ def many_rows(points: int = 1000, clusters: int = 7) -> np.ndarray:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("cores", [2, 3, 64])
 def test_threads_cannot_change_a_bit(objective: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mappers, "available_cores", lambda: cores)
+    monkeypatch.setattr(mappers, "num_threads", lambda: cores)
     options = {"fairness_weight": 10, "objective": objective, "max_iterations": 12, "tolerance": 0}
     inline = estimate_pseudo_labels(many_rows(), backend="inline", **options)
     threads = estimate_pseudo_labels(many_rows(), backend="threads", **options)
@@ -24,7 +24,7 @@ def test_threads_cannot_change_a_bit(objective: str, cores: int, monkeypatch: py
 
 
 def test_every_block_is_done_once_and_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mappers, "available_cores", lambda: 4)
+    monkeypatch.setattr(mappers, "num_threads", lambda: 4)
     done: list[int] = []
     mappers.map_threads(lambda first, last: done.extend(range(first, last)), 11)
     assert sorted(done) == list(range(11))
@@ -38,10 +38,10 @@ def test_every_block_is_done_once_and_an_error_in_a_thread_is_raised(monkeypatch
 
 
 def test_auto_takes_threads_for_large_problems_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mappers, "available_cores", lambda: 2)
+    monkeypatch.setattr(mappers, "num_threads", lambda: 2)
     assert mappers.choose_mapper("auto", 2500) is mappers.map_inline
     assert mappers.choose_mapper("auto", 10**7) is mappers.map_threads
-    monkeypatch.setattr(mappers, "available_cores", lambda: 1)
+    monkeypatch.setattr(mappers, "num_threads", lambda: 1)
     assert mappers.choose_mapper("auto", 10**7) is mappers.map_inline
 
 
@@ -78,3 +78,15 @@ def test_works_in_a_forked_child_after_use_in_the_parent() -> None:
     finally:
         child.kill()
         child.join()
+
+
+def test_torch_decides_the_number_of_threads() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert mappers.num_threads() == 1
+        torch.set_num_threads(1000)
+        assert mappers.num_threads() == mappers.available_cores()
+    finally:
+        torch.set_num_threads(before)
