@@ -123,7 +123,7 @@ def assemble(settings: DataSettings, source: Source) -> Dataset:
     """Apply ``limit``, ``split`` and ``num_clusters`` to what a source has read.
 
     Raises:
-        ValueError: no samples, more clusters than samples, an unknown number of clusters, no official split.
+        ValueError: no samples, an unknown number of clusters, no official split.
     """
     samples, labels, ids = source.samples, source.labels, source.ids
     if not len(samples):
@@ -138,10 +138,6 @@ def assemble(settings: DataSettings, source: Source) -> Dataset:
         ids = RowNumbers(rows) if ids is None else [ids[int(row)] for row in rows]
         train, evaluation = np.searchsorted(rows, train), np.searchsorted(rows, evaluation)
     num_clusters = _num_clusters(settings, source.class_names)
-    if num_clusters > len(train):
-        raise ValueError(
-            f"data.num_clusters: {num_clusters} clusters for {len(train)} training samples; use fewer"
-        )
     return Dataset(
         name=settings.name,
         samples=samples,

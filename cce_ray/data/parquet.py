@@ -165,7 +165,8 @@ class ParquetSamples:
 
     def _blocks_from(self, start: int, block_rows: int = BLOCK_ROWS) -> Iterator[np.ndarray]:
         """Blocks (n, D) float32 from row ``start`` to the end."""
-        skip, row, groups = start, 0, []
+        groups: list[int] = []
+        skip, row = start, 0
         for group in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(group).num_rows
             if not groups and skip >= rows:

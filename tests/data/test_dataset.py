@@ -86,7 +86,6 @@ def test_limit_and_split_compose() -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"num_clusters": 50, "limit": 40}, "data.num_clusters: 50 clusters for 40 training samples"),
         ({"split": "official"}, "data.split: 'digits' has no official split"),
         ({"split": 0.001, "limit": 20}, "data.split: a held-out share of 0.001 leaves 0 of 20"),
     ],

@@ -21,7 +21,7 @@ def test_the_kernel_agrees_with_its_plain_twin(seed: int, epoch: int, stream: in
 
 
 def test_a_known_value_of_splitmix64_anchors_the_hash() -> None:
-    # The first output of splitmix64 from state 0 is 0xE220A8397B1DCDAF (Steele et al.; the JDK's test vector).
+    # The first output of splitmix64 from state 0.
     from cce_ray.data.keyed_random import GAMMA, _mix_integer
 
     assert _mix_integer(GAMMA) == 0xE220A8397B1DCDAF
