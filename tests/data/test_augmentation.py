@@ -253,3 +253,14 @@ def test_presets_are_complete_and_suit_their_data(name: str) -> None:
     assert not torch.equal(disturbed, inputs)
     embeddings = torch.rand(4, 9)
     assert augment(embeddings, IDS[:4], settings=preset, seed=0, epoch=0) is embeddings
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_geometry_agrees_with_torchs_own_affine_grid(padding: str) -> None:
+    from cce_ray.data.augmenting import _move
+
+    images = torch.rand(5, 2, 9, 14, generator=torch.Generator().manual_seed(0))
+    maps = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(1))
+    grid = torch.nn.functional.affine_grid(maps, list(images.shape), align_corners=False)
+    expected = torch.nn.functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+    assert torch.allclose(_move(images, maps, padding), expected, atol=1e-4)
