@@ -231,6 +231,8 @@ def explain(error: ValidationError) -> str:
         close = difflib.get_close_matches(wrong, names, n=1)
         guess = f"; did you mean {close[0]}?" if close else ""
         return f"{key}.name: unknown {key} {wrong!r}{guess} Known: {', '.join(names)}{more}"
+    if first["type"] == "missing":
+        return f"{key}: not given, and it has no default; set it, e.g. --set {key}=VALUE{more}"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     if not key:

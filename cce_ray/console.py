@@ -46,7 +46,8 @@ class RichListener(Listener):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
+        if self.console.is_terminal:
+            self.progress.stop()
 
     def note(self, text: str) -> None:
         """A plain line."""

@@ -23,13 +23,16 @@ class MethodSettings(Settings):
     """
 
     name: str
-    augmentation_weight: float = 0.0
-    """Weight of the augmented view's loss; 0: no augmented view is computed."""
 
     scopes: ClassVar[frozenset[str]] = frozenset()
     """Pseudo-label scopes it supports (`pseudo_labels.scope`); empty: it estimates none."""
     required_model: ClassVar[str | None] = None
     """The only model it works with; None: any."""
+
+    @property
+    def wants_augmented_view(self) -> bool:
+        """Whether `loss` wants the logits of an augmented copy of the batch."""
+        return False
 
     def fit(
         self, chunks: Callable[[], Iterator[np.ndarray]], num_clusters: int, seed: int
@@ -44,23 +47,12 @@ class MethodSettings(Settings):
     def labels(
         self, probs: Tensor, settings: PseudoLabelSettings, known_labels: np.ndarray | None = None
     ) -> PseudoLabels:
-        """Pseudo-labels y (B, K) of a batch from its predictions σ (B, K), on the CPU, without gradient."""
+        """Pseudo-labels y (B, K) of a batch from its predictions σ (B, K), on the CPU, without gradient.
+
+        `known_labels` (B,) int64 fixes the labels of some samples; -1 is unknown.
+        """
         raise TypeError(f"method {self.name} estimates no pseudo-labels")
 
     def loss(self, logits: Tensor, augmented_logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
         """Parts of the loss, already weighted: their sum is minimised. Logits and labels are (B, K)."""
         raise TypeError(f"method {self.name} has no loss: it is fitted in closed form")
-
-
-def two_view_loss(
-    cross_entropy: Callable[[Tensor, Tensor], Tensor],
-    logits: Tensor,
-    augmented_logits: Tensor | None,
-    labels: Tensor,
-    augmentation_weight: float,
-) -> dict[str, Tensor]:
-    """mean H(y, σ(x)) + augmentation_weight · mean H(y, σ(aug x)): one y teaches both views."""
-    parts = {"cross_entropy": cross_entropy(logits, labels).mean()}
-    if augmented_logits is not None:
-        parts["augmented"] = augmentation_weight * cross_entropy(augmented_logits, labels).mean()
-    return parts

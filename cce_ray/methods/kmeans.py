@@ -22,8 +22,6 @@ class KMeans(MethodSettings):
     """
 
     name: Literal["kmeans"] = "kmeans"
-    augmentation_weight: Literal[0] = 0
-    """k-means sees no augmented view."""
     restarts: int = Field(default=10, ge=1)
     """Runs from different starts, of which the best is kept (n_init)."""
     max_iterations: int = Field(default=300, ge=1)

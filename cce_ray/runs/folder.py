@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ def open_folder(config: RunConfig, resume: bool) -> tuple[Path, RunConfig, bool]
 
 def occupied(folder: Path) -> bool:
     """Whether the folder holds anything (or is no folder)."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    return folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir()))
 
 
 def numbered(base: Path) -> Iterator[Path]:
@@ -79,16 +80,27 @@ def matching(config: RunConfig, folder: Path) -> RunConfig:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; ValueError if another one is writing there. A crash releases it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"output_dir: another process is writing to {folder}; wait for it to end"
-            ) from None
-        yield
+    """Make the folder and hold it for this process; ValueError if another one is writing there.
+
+    A crash releases it. If the block fails before a run has begun there, the folders made here go again.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output_dir: {folder} cannot be made ({error.strerror}); choose another") from None
+    try:
+        with (folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"output_dir: another process is writing to {folder}; wait for it to end"
+                ) from None
+            yield
+    finally:
+        if made and not (folder / CONFIG_FILE).exists():
+            shutil.rmtree(made[-1], ignore_errors=True)
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -91,7 +91,7 @@ def run_training(
         listener.warn(note)
     with locked(folder):
         tracker = make_tracker(config.tracking, folder)
-        write_text(folder / CONFIG_FILE, config.to_yaml())
+        write_text(folder / CONFIG_FILE, config.to_yaml())  # from here on it is a run
         session = Session(config, dataset, folder, tracker, listener, resumed)
         listener.note(
             f"{config.method.name} on {dataset.name}: {len(dataset.train_indices)} samples, "
@@ -103,6 +103,10 @@ def run_training(
 def check_fits(config: RunConfig, dataset: Dataset) -> None:
     """ValueError if the run cannot work on these data, before anything is written."""
     size = len(dataset.train_indices)
+    if dataset.num_clusters > size:
+        raise ValueError(
+            f"data.num_clusters: {dataset.num_clusters} clusters for {size} training samples; use fewer"
+        )
     if config.method.required_model is None and config.optimizer.batch_size > size:
         raise ValueError(
             f"optimizer.batch_size: {config.optimizer.batch_size} is more than the {size} training samples; "

@@ -185,7 +185,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
         logits = job.forward(inputs).float()
     probs, copied = to_host(torch.softmax(logits.detach(), 1))
     augmented_logits = None
-    if method.augmentation_weight > 0:
+    if method.wants_augmented_view:
         # Before the pseudo-labels: a GPU computes this while the host estimates them.
         augmented = augment(
             inputs,

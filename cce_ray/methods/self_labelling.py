@@ -1,0 +1,57 @@
+"""What the methods share that alternate between soft pseudo-labels and the network (Algorithm 2)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from cce_ray.methods.base import MethodSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings
+
+Weight = Annotated[float, Field(gt=0)]
+
+
+class SelfLabelling(MethodSettings):
+    """Abstract: a cross-entropy between y and σ, and an objective that y minimises given σ."""
+
+    fairness_weight: Weight
+    """λ, the factor on the fairness term against the *mean* cross-entropy over the points."""
+    augmentation_weight: float = Field(default=0.0, ge=0)
+    """Weight of the augmented view's cross-entropy; 0: no augmented view is computed."""
+
+    scopes: ClassVar[frozenset[str]] = frozenset({"batch"})
+    objective: ClassVar[str]
+    """Of `estimate_pseudo_labels`."""
+
+    @property
+    def wants_augmented_view(self) -> bool:
+        """If it has a weight."""
+        return self.augmentation_weight > 0
+
+    @abstractmethod
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of each point, (B,), from logits and labels (B, K)."""
+
+    def labels(
+        self, probs: Tensor, settings: PseudoLabelSettings, known_labels: np.ndarray | None = None
+    ) -> PseudoLabels:
+        """y (B, K) that minimises the objective for the predictions σ, warm-started at σ."""
+        labels: PseudoLabels = settings.estimate(
+            probs, fairness_weight=self.fairness_weight, objective=self.objective, known_labels=known_labels
+        )
+        return labels
+
+    def loss(self, logits: Tensor, augmented_logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+        """mean H(y, σ(x)) + augmentation_weight · mean H(y, σ(aug x)): one y teaches both views."""
+        parts = {"cross_entropy": self.cross_entropy(logits, labels).mean()}
+        if augmented_logits is not None:
+            augmented = self.cross_entropy(augmented_logits, labels).mean()
+            parts["augmented"] = self.augmentation_weight * augmented
+        return parts
