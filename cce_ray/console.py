@@ -112,6 +112,6 @@ def print_summary(summary: RunSummary) -> None:
     ]
     ui = ui_command(summary)
     if ui:
-        places.append(("MLflow UI", ui))
+        places.append(("MLflow UI", f"{ui}  then open {summary.ui_page}"))
     for name, place in places:
         console.print(Text(f"{name:<15} {place}"), soft_wrap=True)

@@ -52,7 +52,7 @@ class RuntimeSettings(Settings):
         return min(cpus, int(limit)) if limit.isdigit() and int(limit) > 0 else cpus
 
     def apply(self) -> None:
-        """Set torch's number of threads, which the pseudo-label kernels follow, and deterministic convolutions."""
+        """Set torch's threads, which the pseudo-label kernels follow, and deterministic convolutions."""
         import torch
 
         torch.set_num_threads(self.num_threads())

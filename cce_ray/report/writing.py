@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
+from cce_ray.atomic import replacing
 from cce_ray.report.bars import confidence, sizes
 from cce_ray.report.confusion import confusion
 from cce_ray.report.curves import curves
@@ -43,24 +42,7 @@ def write_report(folder: Path, *, result: ReportInput) -> list[Path]:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Write by way of a temporary file, so that a killed process leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return path
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

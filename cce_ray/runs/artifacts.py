@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cce_ray import __version__
 from cce_ray.config import RunConfig
@@ -109,11 +108,8 @@ def report_input(
 
 def facts(config: RunConfig, dataset: Dataset, summary: RunSummary) -> dict[str, str]:
     """Figures for the head of the report."""
-    device = config.runtime.torch_device()
     where = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{config.runtime.threads} CPU threads"
+        summary.device if config.runtime.torch_device().type == "cuda" else f"{summary.threads} CPU threads"
     )
     return {
         "Samples": f"{len(dataset.train_indices):,}",

@@ -19,7 +19,7 @@ from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative, train_seed
 from cce_ray.tracking import Status, TrackedRun, Tracker, make_tracker
-from cce_ray.tracking.environment import environment_tags
+from cce_ray.tracking.environment import device_name, environment_tags, git_commit
 from cce_ray.training import LocalContext
 
 SUMMARY_FILE = "summary.json"
@@ -55,6 +55,12 @@ class RunSummary:
     """Tracker id of the run above the seeds' runs, when there are several."""
     tracking_uri: str | None = None
     ui_command: str | None = None
+    ui_page: str | None = None
+    """Address of the runs in the UI that the command starts."""
+    device: str = "cpu"
+    threads: int = 1
+    commit: str | None = None
+    """Of this package's checkout; None when it is installed from a wheel."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -273,4 +279,8 @@ def summarize(
         parent_run_id=parent.id if parent else None,
         tracking_uri=session.tracker.location,
         ui_command=session.tracker.ui,
+        ui_page=session.tracker.page,
+        device=device_name(config.runtime.torch_device()),
+        threads=config.runtime.threads,
+        commit=git_commit(),
     )

@@ -9,8 +9,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cce_ray import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 
 def environment_tags(device: str) -> dict[str, str]:
@@ -38,6 +42,13 @@ def environment_tags(device: str) -> dict[str, str]:
         tags["cce_ray.commit"] = commit
         tags["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
     return {key: value for key, value in tags.items() if value}
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU or of the processor."""
+    import torch
+
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else _cpu()
 
 
 def git_commit() -> str | None:

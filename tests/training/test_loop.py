@@ -103,8 +103,18 @@ def evaluate(config: RunConfig, result: TrainResult, dataset: Dataset) -> float:
 
 @pytest.mark.parametrize("method", ["cce_plus", "cce", "shannon"])
 def test_a_linear_model_learns_the_digits(method: str) -> None:
-    overrides = ["data=digits", f"method={method}", "model=linear", "optimizer.epochs=15", "runtime.threads=1"]
-    overrides += ["optimizer.learning_rate=0.02", "optimizer.batch_size=300", "pseudo_labels.max_iterations=30"]
+    overrides = [
+        "data=digits",
+        f"method={method}",
+        "model=linear",
+        "optimizer.epochs=15",
+        "runtime.threads=1",
+    ]
+    overrides += [
+        "optimizer.learning_rate=0.02",
+        "optimizer.batch_size=300",
+        "pseudo_labels.max_iterations=30",
+    ]
     if method != "shannon":
         overrides.append("method.fairness_weight=20")
     config = load_config(None, overrides)[0].resolved()
