@@ -7,7 +7,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,28 +79,40 @@ def matching(config: RunConfig, folder: Path) -> RunConfig:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it for this process; ValueError if another one is writing there.
+def locked(folder: Path, *, resumed: bool) -> Iterator[None]:
+    """Make the folder and hold it for this process; ValueError if another one writes or, for a run that is
+    not `resumed`, has written there since `open_folder`.
 
-    A crash releases it. If the block fails before a run has begun there, the folders made here go again.
+    A crash releases it. If the block fails before a run has begun there, what was made here goes again.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"output_dir: {folder} cannot be made ({error.strerror}); choose another") from None
-    try:
-        with (folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"output_dir: another process is writing to {folder}; wait for it to end"
-                ) from None
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"output_dir: another process is writing to {folder}; wait for it to end"
+            ) from None
+        if occupied(folder) and not resumed:
+            raise ValueError(f"output_dir: another run was faster to {folder}; start this one again")
+        try:
             yield
-    finally:
-        if made and not (folder / CONFIG_FILE).exists():
-            shutil.rmtree(made[-1], ignore_errors=True)
+        finally:
+            if not (folder / CONFIG_FILE).exists():
+                remove_made(made)
+
+
+def remove_made(made: list[Path]) -> None:
+    """Remove a folder with all that is in it, and the parents made with it that hold nothing else."""
+    if made:
+        shutil.rmtree(made[0], ignore_errors=True)
+    for parent in made[1:]:
+        with suppress(OSError):  # another run has moved in beside this one
+            parent.rmdir()
 
 
 def write_json(path: Path, values: Any) -> None:

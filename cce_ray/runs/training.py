@@ -95,7 +95,7 @@ def run_training(
     check_fits(config, dataset)
     for note in dataset.notes:
         listener.warn(note)
-    with locked(folder):
+    with locked(folder, resumed=resumed):
         tracker = make_tracker(config.tracking, folder)
         write_text(folder / CONFIG_FILE, config.to_yaml())  # from here on it is a run
         session = Session(config, dataset, folder, tracker, listener, resumed)
