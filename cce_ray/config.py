@@ -15,7 +15,7 @@ from cce_ray.data.augmentation import AugmentationSettings
 from cce_ray.methods import METHODS, CCEPlus, MethodSettings
 from cce_ray.models import MODELS, Linear
 from cce_ray.optimizer import OptimizerSettings
-from cce_ray.pseudo_labels import PseudoLabelSettings
+from cce_ray.pseudo_labels import SOLVERS, PseudoLabelSettings
 from cce_ray.runtime import RuntimeSettings
 from cce_ray.settings import Settings
 from cce_ray.tracking import TrackingSettings
@@ -60,6 +60,12 @@ class RunConfig(Settings):
             raise ValueError(
                 f"pseudo_labels.scope: method {method.name} supports {sorted(method.scopes)}, "
                 f"got {self.pseudo_labels.scope!r}"
+            )
+        able = [name for name, solver in SOLVERS.items() if method.objective in solver.objectives]
+        if method.objective and self.pseudo_labels.solver not in ("auto", *able):
+            raise ValueError(
+                f"pseudo_labels.solver: {self.pseudo_labels.solver!r} cannot solve for method {method.name}; "
+                f"set it to auto or {' or '.join(able)}"
             )
         return self
 

@@ -122,6 +122,17 @@ def test_kmeans_refuses_an_augmentation_weight() -> None:
         config("method=kmeans", "method.augmentation_weight=1")
 
 
+@pytest.mark.parametrize(
+    ("method", "able"), [("cce_plus", "em or pgd"), ("cce", "pgd"), ("shannon", "mirror")]
+)
+def test_a_solver_that_cannot_solve_for_the_method_is_refused(method: str, able: str) -> None:
+    wrong = "em" if method != "cce_plus" else "mirror"
+    with pytest.raises(ValueError, match=rf"pseudo_labels\.solver: '{wrong}'.*auto or {able}$"):
+        config(f"method={method}", f"pseudo_labels.solver={wrong}")
+    for solver in able.split(" or "):
+        config(f"method={method}", f"pseudo_labels.solver={solver}")
+
+
 def test_a_model_that_the_method_cannot_use_is_refused() -> None:
     with pytest.raises(ValueError, match=r"model\.name.*centroids"):
         RunConfig.model_validate(

@@ -26,6 +26,8 @@ class MethodSettings(Settings):
 
     scopes: ClassVar[frozenset[str]] = frozenset()
     """Pseudo-label scopes it supports (`pseudo_labels.scope`); empty: it estimates none."""
+    objective: ClassVar[str | None] = None
+    """Of `estimate_pseudo_labels`; None: it estimates none, or not by that."""
     required_model: ClassVar[str | None] = None
     """The only model it works with; None: any."""
 

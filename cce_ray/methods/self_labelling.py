@@ -28,7 +28,6 @@ class SelfLabelling(MethodSettings):
 
     scopes: ClassVar[frozenset[str]] = frozenset({"batch"})
     objective: ClassVar[str]
-    """Of `estimate_pseudo_labels`."""
 
     @property
     def wants_augmented_view(self) -> bool:

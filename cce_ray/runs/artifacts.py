@@ -54,7 +54,8 @@ def write_artifacts(
     )
     run.log_artifacts([folder / CONFIG_FILE, clusters, *files])
     if len(results) > 1:
-        run.log_metrics(seed_metrics(summary), step=config.optimizer.epochs)
+        # By the number of seeds: a resumption with more of them adds its means to the run that it continues.
+        run.log_metrics(seed_metrics(summary), step=len(results))
     example = dataset.samples.read(everything[:EXAMPLES])
     run.log_model(
         Path(summary.model),

@@ -15,8 +15,8 @@ from cce_ray.atomic import write_text
 from cce_ray.config import RunConfig, flatten, load_config
 
 CONFIG_FILE = "config.yaml"
-FREE_KEYS = ("output_dir", "tracking.", "runtime.checkpoint_seconds", "runtime.seed")
-"""Keys that may differ between a run and its resumption; the seed only names the first of the seeds."""
+FREE_KEYS = ("output_dir", "tracking.", "runtime.checkpoint_seconds")
+"""Keys that may differ between a run and its resumption, as the number of seeds may."""
 
 
 def open_folder(config: RunConfig, resume: bool) -> tuple[Path, RunConfig, bool]:
