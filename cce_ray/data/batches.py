@@ -99,7 +99,7 @@ class Batches:
             return
         for part in parts:
             rows = torch.from_numpy(part)
-            yield rows, self._inputs.index_select(0, rows.to(self._device, non_blocking=True))
+            yield rows, self._inputs.index_select(0, to_device(rows, self._device))
 
     def _streamed(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         pinned = self._device.type == "cuda"
@@ -110,6 +110,14 @@ class Batches:
 
         for part, block in read_ahead(read, parts):
             yield torch.from_numpy(part), block.to(self._device, non_blocking=pinned)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on ``device``. By way of pinned memory: from pageable memory the copy would wait for
+    everything that a GPU has still to do, and the host would queue nothing meanwhile."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def read_ahead(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset, augment, normalization
+from cce_ray.data.batches import to_device
 from cce_ray.metrics import clustering_scores
 from cce_ray.models import Classifier
 from cce_ray.training.checkpoints import load_checkpoint
@@ -89,7 +90,8 @@ def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResu
         lambda: normalized_rows(model, batches), dataset.num_clusters, config.runtime.seed
     )
     if fitted is not None:
-        model.load_state_dict(fitted, strict=False)
+        unknown = model.load_state_dict(fitted, strict=False).unexpected_keys
+        assert not unknown, f"{config.method.name} fitted {unknown}, which {config.model.name} has not"
         seconds = time.perf_counter() - started
         return TrainResult(model, [], seconds, len(dataset.train_indices) / seconds)
     job = start(config, dataset, context, model, batches)
@@ -118,7 +120,9 @@ def start(
         dataset=dataset,
         context=context,
         model=model,
-        forward=torch.compile(model) if config.runtime.compile else model,
+        # Batches have two sizes at most. Graphs of fixed shape make a step's bits depend on its own size only,
+        # and not on which size was compiled first, which a resumed run may change.
+        forward=torch.compile(model, dynamic=False) if config.runtime.compile else model,
         optimizer=config.optimizer.build(model),
         batches=batches,
         watch=EpochWatch(len(dataset.samples), dataset.num_clusters),
@@ -141,12 +145,16 @@ def run_epochs(job: Job) -> None:
             training_step(job, indices, inputs)
             job.batch += 1
             job.samples += len(indices)
-            job.seconds += time.perf_counter() - clock
+            # On the clock: who reads the running means waits for the step to end on the device.
             job.context.progress(job.step, job.total_steps, job.watch.running)
+            job.seconds += time.perf_counter() - clock
             if job.batch < job.batches.num_batches and time.perf_counter() - last_checkpoint >= interval:
                 job.context.checkpoint(state_of(job))
                 last_checkpoint = time.perf_counter()
             clock = time.perf_counter()
+        if job.context.device.type == "cuda":
+            torch.cuda.synchronize(job.context.device)
+        job.seconds += time.perf_counter() - clock
         finish_epoch(job)
         finished = job.epoch == job.config.optimizer.epochs
         if finished or time.perf_counter() - last_checkpoint >= interval:
@@ -189,7 +197,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
         # Before the pseudo-labels: a GPU computes this while the host estimates them.
         augmented = augment(
             inputs,
-            indices,
+            to_device(indices, job.context.device),
             settings=config.augmentation,
             seed=config.runtime.seed,
             epoch=job.epoch,
@@ -209,7 +217,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     started = time.perf_counter()
     estimated = method.labels(probs, config.pseudo_labels)
     job.em_seconds += time.perf_counter() - started
-    labels = estimated.labels.to(logits.device, non_blocking=True)
+    labels = to_device(estimated.labels, job.context.device)
     parts = method.loss(logits, augmented_logits, labels)
     update(job, torch.stack(list(parts.values())).sum())
     job.watch.add(indices.numpy(), probs.numpy(), parts, estimated.iterations)
@@ -254,16 +262,22 @@ def state_of(job: Job) -> dict[str, Any]:
         "position": [job.epoch, job.batch, job.samples],
         "times": [job.seconds, job.em_seconds],
         "random": torch.get_rng_state(),
-        "num_batches": job.batches.num_batches,
+        "sizes": sizes_of(job),
     }
+
+
+def sizes_of(job: Job) -> list[int]:
+    """Samples there are, and those of an epoch: what a resumed run must find again."""
+    return [len(job.dataset.samples), len(job.batches)]
 
 
 def restore(job: Job, state: dict[str, Any]) -> None:
     """Put the job where a checkpoint was taken."""
-    if state["num_batches"] != job.batches.num_batches:
+    before, now = state["sizes"], sizes_of(job)
+    if before != now:
         raise ValueError(
-            f"data: the checkpoint was made with {state['num_batches']} batches an epoch, the data now give "
-            f"{job.batches.num_batches}; restore the data or start afresh without --resume"
+            f"data: the checkpoint was made with {before[1]} of {before[0]} samples, the data now give {now[1]} "
+            f"of {now[0]}; restore the data or start afresh without --resume"
         )
     job.model.load_state_dict(state["model"])
     job.optimizer.load_state_dict(state["optimizer"])

@@ -1,5 +1,6 @@
 """The training loop: deterministic, resumable to the bit, honest about what it measures."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from cce_ray.config import RunConfig, load_config
 from cce_ray.data import Batches, Dataset
 from cce_ray.metrics import clustering_scores
+from cce_ray.models import Linear
 from cce_ray.training import LocalContext, TrainResult, predict, train
 
 CPU = torch.device("cpu")
@@ -71,12 +73,29 @@ def test_a_run_killed_anywhere_resumes_bit_for_bit(
     assert without_times(whole.history) == without_times(resumed.history)
 
 
-def test_a_checkpoint_of_other_data_is_refused(digits_config: RunConfig, checkpoint_folder: Path) -> None:
+@pytest.mark.parametrize("limit", [400, 899])  # 899 make as many batches as 900
+def test_a_checkpoint_of_other_data_is_refused(
+    digits_config: RunConfig, checkpoint_folder: Path, limit: int
+) -> None:
     config = with_settings(digits_config, "runtime", checkpoint_seconds=0.0)
     with pytest.raises(Stopped):
         run(config, checkpoint_folder, stop_at=3)
-    with pytest.raises(ValueError, match="batches an epoch"):
-        run(with_settings(config, "data", limit=400), checkpoint_folder, resume=True)
+    with pytest.raises(ValueError, match=rf"made with 900 of 900 samples, the data now give {limit} of"):
+        run(with_settings(config, "data", limit=limit), checkpoint_folder, resume=True)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_resumes_bit_for_bit(digits_config: RunConfig, checkpoint_folder: Path) -> None:
+    config = with_settings(digits_config, "runtime", checkpoint_seconds=0.0, compile=True)
+    config = with_settings(config, "data", limit=898)  # batches of 299, 299 and 300
+    config = with_settings(config, "optimizer", epochs=2)
+    config = config.model_copy(update={"model": Linear()})
+    whole, plain = run(config), run(with_settings(config, "runtime", compile=False))
+    assert whole.history[-1]["loss/total"] == pytest.approx(plain.history[-1]["loss/total"], rel=1e-3)
+    with pytest.raises(Stopped):
+        run(config, checkpoint_folder, stop_at=3)
+    torch.compiler.reset()  # a new process, which compiles the third batch's size first
+    assert_same_bits(whole, run(config, checkpoint_folder, resume=True))
 
 
 def test_every_epoch_reports_the_losses_and_the_watch(digits_config: RunConfig) -> None:
