@@ -113,8 +113,8 @@ class Batches:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on ``device``. By way of pinned memory: from pageable memory the copy would wait for
-    everything that a GPU has still to do, and the host would queue nothing meanwhile."""
+    """A tensor of the CPU on ``device``, by way of pinned memory: from pageable memory the copy would wait
+    for everything that a GPU has still to do, and the host would queue nothing meanwhile."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

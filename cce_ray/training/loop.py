@@ -120,7 +120,7 @@ def start(
         dataset=dataset,
         context=context,
         model=model,
-        # Batches have two sizes at most. Graphs of fixed shape make a step's bits depend on its own size only,
+        # Batches have two sizes at most. With graphs of fixed shape a step's bits depend on its own size,
         # and not on which size was compiled first, which a resumed run may change.
         forward=torch.compile(model, dynamic=False) if config.runtime.compile else model,
         optimizer=config.optimizer.build(model),
@@ -276,8 +276,8 @@ def restore(job: Job, state: dict[str, Any]) -> None:
     before, now = state["sizes"], sizes_of(job)
     if before != now:
         raise ValueError(
-            f"data: the checkpoint was made with {before[1]} of {before[0]} samples, the data now give {now[1]} "
-            f"of {now[0]}; restore the data or start afresh without --resume"
+            f"data: the checkpoint was made with {before[1]} of {before[0]} samples, the data now give "
+            f"{now[1]} of {now[0]}; restore the data or start afresh without --resume"
         )
     job.model.load_state_dict(state["model"])
     job.optimizer.load_state_dict(state["optimizer"])
