@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,20 +104,28 @@ def load_unlabelled(
     """The data to label, read as the model's training data were (image size, channels, array key)."""
     trained = metadata.get("config", {}).get("data", {})
     shape = classifier.input_shape
+    values: dict[str, Any]
     path = Path(data).expanduser()
     if path.is_dir():
-        values = {"name": "folder", "path": data, "labels": "none", "image_size": shape[-1]}
+        values = {"name": "folder", "path": data, "labels": "none"}
         values["channels"] = "grey" if shape[0] == 1 else "rgb"
+        if shape[-1] == shape[-2]:  # others cannot be resized to: they must have the model's size
+            values["image_size"] = shape[-1]
     elif path.suffix in ARRAY_SUFFIXES or path.exists():
         values = {"name": "arrays", "path": data}
     elif data in DATASETS:
         values = {"name": data}
     else:
         raise ValueError(f"{data}: no such file or folder, nor a data set ({', '.join(DATASETS)})")
-    kept = ("root", "key") if trained.get("name") == values["name"] else ()
+    kept = ("root", "key", "channels") if trained.get("name") == values["name"] else ()
     values |= {key: trained[key] for key in kept if trained.get(key) is not None}
     values["num_clusters"] = classifier.num_clusters
-    settings = [f"data.{key}={value}" for key, value in values.items() if key != "name"]
+    # As JSON, which is YAML: a folder called 2024 stays a text.
+    settings = [
+        f"data.{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if key != "name"
+    ]
     config, _ = load_config(None, [f"data={values['name']}", *settings, *overrides])
     return config.data.load()
 
