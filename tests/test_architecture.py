@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cce_ray"
 
-LEAVES = {"settings", "atomic"}
+LEAVES = {"settings", "atomic", "tensor_file"}
 CONFIG = {"data", "models", "methods", "pseudo_labels", "losses", "tracking", "optimizer", "runtime"}
 TRAINING = CONFIG | {"config", "metrics"} - {"tracking"}
 RUNS = TRAINING | {"tracking", "training", "report"}
@@ -20,6 +20,7 @@ TUNING = DISTRIBUTED | {"distributed"}
 ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "atomic": set(),
+    "tensor_file": set(),
     "losses": set(),
     "pseudo_labels": set(),
     "models": set(),

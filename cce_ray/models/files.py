@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import torch
 
-from cce_ray.atomic import replacing
 from cce_ray.models.classifier import Classifier
 from cce_ray.models.model_settings import ModelSettings
+from cce_ray.tensor_file import read_tensors, write_tensors
 
 FORMAT = "cce_ray.model"
 VERSION = 1
@@ -42,11 +41,7 @@ def save_model(
         "num_clusters": classifier.num_clusters,
         "state": {name: tensor.detach().cpu() for name, tensor in classifier.state_dict().items()},
     }
-    # Through memory: torch's own file writer turns a full disk into a RuntimeError of its internals.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_tensors(Path(path), content)
 
 
 def load_model(
@@ -77,12 +72,11 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"model: '{path}' is no file; give the model file that 'cce train' wrote")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises anything on foreign bytes, IndexError included.
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        content = read_tensors(path)
+    except ValueError as error:
         raise ValueError(
-            f"model: '{path}' is damaged or no model of cce_ray ({reason[:80]}); train again"
-        ) from error
+            f"model: '{path}' is damaged or no model of cce_ray ({error}); train again"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
             f"model: '{path}' is no model of cce_ray; give the model file that 'cce train' wrote"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from cce_ray.atomic import replacing
+from cce_ray.tensor_file import read_tensors, write_tensors
 
 FORMAT = "cce_ray.checkpoint/1"
 
@@ -19,21 +16,17 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
     A crash or a full disk in the middle leaves the previous checkpoint as it was (OSError).
     """
-    buffer = io.BytesIO()  # torch's own file writer turns a full disk into a RuntimeError of its internals
-    torch.save({"format": FORMAT, **state}, buffer)
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_tensors(path, {"format": FORMAT, **state})
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state saved in `path`, tensors on the CPU. ValueError if it is no checkpoint of ours."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such checkpoint; start the run without --resume") from None
-    except Exception as error:
-        reason = error.__class__.__name__
-        raise ValueError(f"{path}: not a readable checkpoint ({reason}); delete it to start afresh") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({error}); delete it to start afresh") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ValueError(f"{path}: not a checkpoint of this version ({FORMAT}); delete it to start afresh")
     return state

@@ -69,6 +69,17 @@ def test_truncated_files_are_refused(tmp_path: Path, keep: float) -> None:
     assert "damaged or no model" in refused(path)
 
 
+def test_flipped_bits_in_the_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    save(path)
+    content = bytearray(path.read_bytes())
+    (weights,) = [tensor for name, tensor in MODEL.state_dict().items() if name.endswith("head.weight")]
+    place = content.index(weights.numpy().tobytes())
+    content[place + 2] ^= 0x40
+    path.write_bytes(content)
+    assert "checksum" in refused(path)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     mark = tmp_path / "executed"
