@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,6 +124,9 @@ def one_line(error: BaseException) -> str:
 
 def main() -> Any:
     """Entry point: a user's mistake or a full disk is one line and exit code 2, never a traceback."""
+    # Before torch is loaded. Threads that spin while they wait slow a run down several times as soon as
+    # anything else wants the same cores; sleeping threads cost next to nothing on an idle machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (ValueError, OSError) as error:
