@@ -20,6 +20,8 @@ class Solver(Protocol):
     """One algorithm at work on one problem, whose `labels` it changes in place."""
 
     objectives: ClassVar[tuple[str, ...]]
+    double: ClassVar[bool]
+    """Whether its labels are float64 while it works, whatever σ's type."""
 
     def __init__(self, problem: Problem, labels: np.ndarray, mapper: Mapper, objective: str) -> None: ...
 

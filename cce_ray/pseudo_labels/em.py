@@ -28,6 +28,7 @@ class EM:
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("cce_plus",)
+    double: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ def estimate_pseudo_labels(
     if backend != "auto" and backend not in MAPPERS:
         raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, {', '.join(MAPPERS)}")
 
-    labels = _start(problem, init, half=array.dtype.itemsize < 4 or _is_half(probs))
+    labels = _start(problem, init, solver_type.double, half=array.dtype.itemsize < 4 or _is_half(probs))
     mapper = choose_mapper(backend, labels.size)
     worker = solver_type(problem, labels, mapper, objective)
 
@@ -72,6 +72,7 @@ def estimate_pseudo_labels(
         return certified_gap(problem, labels, objective)
 
     iterations, reason = iterate(worker, limits, certify)
+    labels = labels.astype(problem.probs.dtype, copy=False)  # certify and the value are of what is returned
     return PseudoLabels(restore(labels), _value(problem, labels, objective), certify, iterations, reason)
 
 
@@ -165,9 +166,9 @@ def _choose_solver(solver: str, objective: str) -> type[Solver]:
     return SOLVERS[solver]
 
 
-def _start(problem: Problem, init: Any, *, half: bool) -> np.ndarray:
-    """Check the rows of σ and write the start y."""
-    labels = np.empty_like(problem.probs)
+def _start(problem: Problem, init: Any, double: bool, *, half: bool) -> np.ndarray:
+    """Check the rows of σ and write the start y, in σ's dtype or in float64."""
+    labels = np.empty_like(problem.probs, dtype=np.float64 if double else None)
     _fill(problem.probs, "probs", START_FLOOR, half, labels)
     if init is not None:
         given, _ = to_array(init, "init")

@@ -33,6 +33,7 @@ class Mirror:
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("shannon",)
+    double: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -29,13 +29,16 @@ class PGD:
 
     Args:
         problem: what to solve.
-        labels: the start y, (M, K), of σ's dtype; changed in place.
+        labels: the start y, (M, K), float64; changed in place.
         mapper: who works on which blocks.
         objective: "cce_plus" (11) or "cce" (10).
         kernel: `pgd_kernel.pgd_blocks` (the default) or its NumPy twin `pgd_blocks_reference`.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("cce_plus", "cce")
+    # Spectral steps magnify rounding: labels kept in float32 would part from those in float64 within a few
+    # dozen steps.
+    double: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -54,6 +54,26 @@ def test_kernel_equals_its_reference(
 
 
 @given(
+    probs=predictions(),
+    weight=weights,
+    objective=st.sampled_from(["cce", "cce_plus"]),
+    iterations=st.integers(1, 100),
+)
+@settings(max_examples=40, deadline=None)
+def test_single_precision_agrees_with_double(
+    probs: np.ndarray, weight: float, objective: str, iterations: int
+) -> None:
+    single = probs.astype(np.float32)
+    single /= single.sum(axis=1, keepdims=True)
+    options = {"fairness_weight": weight, "max_iterations": iterations, "tolerance": 0}
+    options |= {"objective": objective, "solver": "pgd"}
+    low = estimate_pseudo_labels(single, **options).labels
+    high = estimate_pseudo_labels(single.astype(np.float64), **options).labels
+    assert low.dtype == np.float32
+    np.testing.assert_allclose(low, high, atol=1e-6)
+
+
+@given(
     clusters=st.integers(1, 40),
     scale=st.sampled_from([1e-9, 0.1, 1.0, 1e3, 1e12]),
     seed=st.integers(0, 10**6),
