@@ -1,7 +1,6 @@
 """Metrics: scores that need labels (`clustering`) and criteria that need none (`unsupervised`)."""
 
 from cce_ray.metrics.clustering import (
-    SCORES,
     MatchedConfusion,
     clustering_scores,
     confusion_matrix,
@@ -20,7 +19,6 @@ from cce_ray.metrics.unsupervised import (
 )
 
 __all__ = [
-    "SCORES",
     "USED_SHARE",
     "MatchedConfusion",
     "cluster_sizes",

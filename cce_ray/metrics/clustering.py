@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SCORES = ("accuracy", "nmi", "ari")
-
 
 def confusion_matrix(
     labels: np.ndarray, clusters: np.ndarray, num_clusters: int, num_classes: int | None = None
@@ -55,7 +53,10 @@ def hungarian_accuracy(
 ) -> float:
     """The share of points whose cluster is matched to their class; points of unmatched clusters count as
     wrong."""
-    return _matched_share(confusion_matrix(labels, clusters, num_clusters, num_classes))
+    confusion = confusion_matrix(labels, clusters, num_clusters, num_classes)
+    matching = match_clusters(confusion)
+    matched = np.flatnonzero(matching >= 0)
+    return float(confusion[matching[matched], matched].sum() / confusion.sum())
 
 
 def clustering_scores(labels: np.ndarray, clusters: np.ndarray, num_clusters: int) -> dict[str, float]:
@@ -66,9 +67,8 @@ def clustering_scores(labels: np.ndarray, clusters: np.ndarray, num_clusters: in
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    accuracy = _matched_share(confusion_matrix(labels, clusters, num_clusters))
     return {
-        "accuracy": accuracy,
+        "accuracy": hungarian_accuracy(labels, clusters, num_clusters),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
     }
@@ -96,9 +96,3 @@ def matched_confusion(
     unmatched = matching < 0
     order = np.lexsort((-confusion.sum(0), np.where(unmatched, confusion.shape[0], matching)))
     return MatchedConfusion(confusion[:, order], order, int((~unmatched).sum()))
-
-
-def _matched_share(confusion: np.ndarray) -> float:
-    matching = match_clusters(confusion)
-    matched = np.flatnonzero(matching >= 0)
-    return float(confusion[matching[matched], matched].sum() / confusion.sum())

@@ -10,9 +10,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Literal
 
-BackendName = Literal["auto", "inline", "threads"]
 Work = Callable[[int, int], None]
 Mapper = Callable[[Work, int], None]
 BlockKernel = Callable[..., None]

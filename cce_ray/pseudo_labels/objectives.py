@@ -11,7 +11,6 @@ import numpy as np
 
 from cce_ray.pseudo_labels.problem import EMPTY_SHARE, LOG_FLOOR, MEAN_FLOOR
 
-ObjectiveName = Literal["cce_plus", "cce", "shannon"]
 Vector = np.ndarray
 
 
