@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, final
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -116,10 +116,26 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> tupl
     return validate(values), notes
 
 
+@final
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping: YAML would silently drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping without repeated keys."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice; merge the two", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
     except FileNotFoundError:
         raise ValueError(
             f"{path}: no such run file; give a YAML file or a built-in run (see cce train --help)"
@@ -128,7 +144,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: cannot be read ({error.__class__.__name__}); give a YAML run file"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 31st of February, say
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if loaded is None:
         return {}
@@ -144,7 +160,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise ValueError(f"--set {text}: write it as key=value, for example --set optimizer.epochs=20")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return key.strip(), value
 
 
@@ -210,7 +226,8 @@ def follow_required_model(values: dict[str, Any]) -> list[str]:
 
 def validate(values: dict[str, Any]) -> RunConfig:
     """RunConfig of nested values; ValueError with one line for the first thing that is wrong."""
-    values = dict(values)
+    # An empty section (all its lines commented out, say) is one of defaults.
+    values = {key: value for key, value in values.items() if value is not None or key not in sections()}
     for section in REGISTRIES:
         default = RunConfig.model_fields[section].default.name
         values[section] = {"name": default} | section_of(values, section)
@@ -222,37 +239,65 @@ def validate(values: dict[str, Any]) -> RunConfig:
 
 def explain(error: ValidationError) -> str:
     """One line: dotted key, value, what is wanted; an unknown key with the nearest known one."""
-    problems = error.errors(include_url=False)
-    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = [str(part) for part in first["loc"]]
-    if location and location[0] in REGISTRIES and len(location) > 1:
-        del location[1]  # the discriminator's value, which is no key
-    key = ".".join(location)
+    problems: dict[str, list[Any]] = {}
+    for problem in error.errors(include_url=False):
+        problems.setdefault(key_of(problem), []).append(problem)
+    found = [group[0]["type"] for group in problems.values()]
+    place = found.index("extra_forbidden") if "extra_forbidden" in found else 0
+    key, group = list(problems.items())[place]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return told(key, group) + more
+
+
+def key_of(problem: Any) -> str:
+    """The dotted key a problem is about, without what pydantic adds: discriminators, branches of unions."""
+    location = [str(part) for part in problem["loc"]]
+    if location and location[0] in REGISTRIES and len(location) > 1:
+        del location[1]
+    known = [size for size in range(1, len(location)) if ".".join(location[:size]) in known_keys()]
+    return ".".join(location[: known[0]] if known else location)
+
+
+def told(key: str, group: list[Any]) -> str:
+    """What is wrong with one key; a group of problems are the branches of a union, each refused."""
+    first = group[0]
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(key)}{more}"
+        return f"{key}: {unknown(key, str(first['loc'][1]) if len(first['loc']) > 2 else '')}"
     if first["type"] == "union_tag_invalid":
-        names = list(REGISTRIES[location[0]])
+        names = list(REGISTRIES[key])
         wrong = first["ctx"]["tag"]
         close = difflib.get_close_matches(wrong, names, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
-        return f"{key}.name: unknown {key} {wrong!r}{guess} Known: {', '.join(names)}{more}"
+        guess = f"; did you mean {close[0]}?" if close else ";"
+        return f"{key}.name: unknown {key} {wrong!r}{guess} Known: {', '.join(names)}"
     if first["type"] == "missing":
-        return f"{key}: not given, and it has no default; set it, e.g. --set {key}=VALUE{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if not key:
-        return f"{message}{more}"
-    if first["type"] == "value_error" and message.startswith(key):
-        return f"{message}{more}"
-    return f"{key}: {message}, got {first['input']!r}{more}"
+        return f"{key}: not given, and it has no default; set it, e.g. --set {key}=VALUE"
+    if first["type"] in ("model_type", "model_attributes_type"):
+        return f"{key}: a mapping of settings is wanted, got {first['input']!r}; write --set {key}.KEY=VALUE"
+    told_by_all = [problem["msg"].removeprefix("Value error, ") for problem in group]
+    message = ", or ".join(text[:1].lower() + text[1:] for text in told_by_all)
+    if not key or (first["type"] == "value_error" and message.startswith(key)):
+        return message
+    as_text = first["type"] in ("string_type", "path_type") and isinstance(first["input"], int | float)
+    remedy = f"; quote it, e.g. --set '{key}=\"{first['input']}\"'" if as_text else ""
+    return f"{key}: {message}, got {first['input']!r}{remedy}"
+
+
+def unknown(key: str, name: str) -> str:
+    """What to say of an unknown key: whose it is, if not `name`'s, or the nearest known one."""
+    section, _, leaf = key.partition(".")
+    owners = [other for other, kind in REGISTRIES.get(section, {}).items() if leaf in kind.model_fields]
+    if owners:
+        return (
+            f"a key of {section} {' and '.join(owners)}, not of {name}; set {section}={owners[0]} or drop it"
+        )
+    return f"unknown key{nearest(key)}"
 
 
 def nearest(key: str) -> str:
     """'; did you mean ...?' from the keys known anywhere in a configuration."""
     known = sorted(known_keys())
     section, _, leaf = key.rpartition(".")
-    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    siblings = [other for other in known if other.rpartition(".")[0] == section] if section else sections()
     same_leaf = [other for other in known if other.rpartition(".")[2] == leaf]
     close = (
         same_leaf[:1]
@@ -260,6 +305,11 @@ def nearest(key: str) -> str:
         or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     )
     return f"; did you mean {close[0]}?" if close else "; `cce config` prints the known ones"
+
+
+def sections() -> list[str]:
+    """The keys at the top that hold settings of their own."""
+    return [name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Settings)]
 
 
 def known_keys() -> set[str]:

@@ -69,7 +69,10 @@ def test_a_name_is_switched_before_its_other_keys_are_set() -> None:
     [
         ("optimizer.learningrate=1", ["optimizer.learningrate", "optimizer.learning_rate"]),
         ("method.learning_rate=1", ["method.learning_rate", "optimizer.learning_rate"]),
-        ("optimiser.epochs=1", ["optimiser", "optimizer"]),
+        ("optimiser.epochs=1", ["optimiser", "did you mean optimizer?"]),
+        ("data.split=none", ["data.split: input should be 'same' or 'official', or", "'none'"]),
+        ("model.hidden=[3]", ["model.hidden", "mlp", "not of linear"]),
+        ("name=2024", ["name", "--set 'name=\"2024\"'"]),
         ("method=cceplus", ["method", "cce_plus"]),
         ("data=minst", ["data", "mnist"]),
         ("optimizer.epochs=many", ["optimizer.epochs", "many"]),
@@ -98,13 +101,21 @@ def test_a_mistake_is_one_line_naming_the_key_and_the_remedy(override: str, word
         assert word in message, message
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "just words", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["a: [", "- 1\n- 2", "just words", "\x00", "a: 2024-02-31", "data: {limit: 5}\ndata: {limit: 6}"]
+)
 def test_a_file_that_is_no_run_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"broken\.yaml") as caught:
         load_config(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_section_without_entries_is_one_of_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("optimizer:\n  # epochs: 3\ndata:\n")
+    assert load_config(path)[0] == RunConfig(name="run")
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
@@ -165,3 +176,11 @@ def test_dotted_keys_are_the_same_everywhere() -> None:
 def test_methods_are_named_after_their_files() -> None:
     for name, kind in METHODS.items():
         assert kind.__module__ == f"cce_ray.methods.{name}"
+
+
+def test_every_key_of_a_resolved_run_is_described() -> None:
+    settings = config("data=mnist", "model=vgg4")
+    meanings = settings.describe()
+    assert set(flatten(settings.resolved().to_dict())) == set(meanings)
+    assert all(meanings.values())
+    assert "uniform" in meanings["method.fairness_weight"] or "KL" in meanings["method.fairness_weight"]
