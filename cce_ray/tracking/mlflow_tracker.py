@@ -212,5 +212,7 @@ def _text(value: object) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = [
+        line for line in str(error).strip().splitlines() if not line.startswith("(raised as a result of")
+    ]
     return lines[0][:200] if lines else type(error).__name__

@@ -16,6 +16,7 @@ import torch
 
 from cce_ray.models import MODELS, save_model
 from cce_ray.tracking import TrackingSettings, make_tracker
+from cce_ray.tracking.mlflow_loading import download_model
 from cce_ray.tracking.mlflow_tracker import MLflowRun, MLflowTracker
 
 mlflow = pytest.importorskip("mlflow")
@@ -206,6 +207,28 @@ def test_the_logged_model_labels_new_data(
     with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
         model.predict(batch[:, :0])
     assert _load(tracker, f"runs:/{run.id}/model").predict(batch[:1])["cluster"][0] == table["cluster"][0]
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [("sqlite:///{}/none.db", "there is no MLflow store"), ("http://127.0.0.1:9", "no server answers")],
+)
+def test_a_model_is_not_fetched_from_a_store_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, told: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(tmp_path))
+    with pytest.raises(ValueError, match=told) as caught:
+        download_model("models:/clusters/1")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_the_store_does_not_hold(
+    tracker: MLflowTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tracker.location))
+    with pytest.raises(ValueError, match="models:/nobody/1 cannot be fetched from sqlite"):
+        download_model("models:/nobody/1")
 
 
 def _load(tracker: MLflowTracker, uri: str) -> "mlflow.pyfunc.PyFuncModel":
