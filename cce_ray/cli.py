@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json as jsonlib
 import os
 import sys
@@ -113,13 +114,29 @@ def config(run: RunArgument = None, overrides: SetOption = None) -> None:
     settings, notes = load_run(run, overrides or [])
     for note in notes:
         typer.echo(f"note: {note}", err=True)
-    typer.echo(settings.resolved().to_yaml(), nl=False)
+    if describe:
+        for key, meaning in settings.describe().items():
+            typer.echo(f"{key}\n    {meaning}")
+    else:
+        typer.echo(settings.resolved().to_yaml(), nl=False)
+
+
+REMEDIES = {
+    errno.ENOSPC: "make room on that disk and run again",
+    errno.EDQUOT: "make room in your quota and run again",
+    errno.EACCES: "get the right to it, or choose another place",
+    errno.EROFS: "choose another place",
+}
 
 
 def one_line(error: BaseException) -> str:
-    """The error as one line."""
-    text = " ".join(str(error).split())
-    return text or error.__class__.__name__
+    """The error as one line; what the system refused, with its file and a remedy."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        text = f"{place}{error.strerror}{remedy}"
+    return " ".join(text.split()) or error.__class__.__name__
 
 
 def main() -> Any:

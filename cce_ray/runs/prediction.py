@@ -20,7 +20,6 @@ from cce_ray.data import DATASETS, Batches, Dataset
 from cce_ray.metrics import cluster_sizes, used_clusters
 from cce_ray.models import Classifier, load_model
 from cce_ray.runs.listener import Listener
-from cce_ray.runtime import RuntimeSettings
 from cce_ray.training import predict_batches
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
@@ -50,7 +49,8 @@ def predict_file(
     """
     listener = listener or Listener()
     check_output(output)
-    target = RuntimeSettings.model_validate({"device": device}).torch_device()
+    overrides = checked_overrides(overrides)
+    target = load_config(None, [f"runtime.device={json.dumps(device)}"])[0].runtime.torch_device()
     classifier, metadata = load_model(model_file(model), device=target)
     dataset = load_unlabelled(data, classifier, metadata, overrides)
     for note in dataset.notes:
@@ -84,8 +84,19 @@ def check_output(output: Path) -> None:
     """ValueError if the output can never be written."""
     if output.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--output: {output} must end in .csv or .parquet")
+    if output.is_dir():
+        raise ValueError(f"--output: {output} is a folder; give the name of a file")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"--output: the folder {output.absolute().parent} does not exist; make it first")
+
+
+def checked_overrides(overrides: Iterable[str]) -> list[str]:
+    """The overrides; ValueError for one that is not of the data, since nothing else is read here."""
+    checked = list(overrides)
+    for text in checked:
+        if not text.strip().startswith("data."):
+            raise ValueError(f"--set {text}: cce predict takes settings of the data only, e.g. data.key=NAME")
+    return checked
 
 
 def model_file(model: str | Path) -> Path:

@@ -1,0 +1,41 @@
+"""Full disks, foreign settings and damaged files: one line, and what was there stays."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from cce_ray.atomic import replacing, write_text
+from cce_ray.cli import one_line
+from cce_ray.runs import predict_file
+
+
+def test_a_full_disk_names_the_file_and_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    write_text(path, "earlier")
+    with pytest.raises(OSError, match=r"model\.pt") as caught, replacing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(temporary))
+    assert one_line(caught.value) == f"{path}: No space left on device; make room on that disk and run again"
+    assert path.read_text() == "earlier"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"output": "folder.csv"}, "is a folder"),
+        ({"overrides": ["optimizer.epochs=3"]}, "settings of the data only"),
+        ({"device": "tpu"}, "runtime.device: input should be 'auto', 'cpu' or 'cuda', got 'tpu'"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_prediction_refuses_what_it_cannot_use(
+    tmp_path: Path, arguments: dict[str, object], told: str
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    output = tmp_path / str(arguments.pop("output", "labels.csv"))
+    with pytest.raises(ValueError, match=told) as caught:
+        predict_file("model.pt", "digits", output, **arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
