@@ -114,11 +114,7 @@ def config(run: RunArgument = None, overrides: SetOption = None) -> None:
     settings, notes = load_run(run, overrides or [])
     for note in notes:
         typer.echo(f"note: {note}", err=True)
-    if describe:
-        for key, meaning in settings.describe().items():
-            typer.echo(f"{key}\n    {meaning}")
-    else:
-        typer.echo(settings.resolved().to_yaml(), nl=False)
+    typer.echo(settings.resolved().to_yaml(), nl=False)
 
 
 REMEDIES = {
