@@ -178,7 +178,7 @@ def run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | Non
         run.log_metrics(metrics, step=epoch)
         session.listener.epoch(epoch, metrics)
 
-    with finishing(run, keep_open=parent is None):
+    with finishing(run):
         context = LocalContext(
             device=config.runtime.torch_device(),
             folder=folder,
@@ -209,8 +209,8 @@ def final_metrics(result: SeedResult) -> dict[str, float]:
 
 
 @contextmanager
-def finishing(run: TrackedRun, keep_open: bool = False) -> Iterator[TrackedRun]:
-    """Close a tracked run with the status its end deserves; a success stays open if more is to come."""
+def finishing(run: TrackedRun) -> Iterator[TrackedRun]:
+    """Close a tracked run with the status its end deserves."""
     status: Status = "FAILED"
     try:
         yield run
@@ -219,8 +219,7 @@ def finishing(run: TrackedRun, keep_open: bool = False) -> Iterator[TrackedRun]:
         status = "KILLED"
         raise
     finally:
-        if not (keep_open and status == "FINISHED"):
-            run.finish(status)
+        run.finish(status)
 
 
 @contextmanager
@@ -244,7 +243,7 @@ def parent_run(session: Session, count: int) -> Iterator[TrackedRun | None]:
 
 @contextmanager
 def closing_run(session: Session, best: SeedResult, parent: TrackedRun | None) -> Iterator[TrackedRun]:
-    """The run that carries the artifacts."""
+    """The run that carries the artifacts: the one above the seeds, else the only seed's, opened again."""
     if parent:
         yield parent
         return

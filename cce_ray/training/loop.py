@@ -129,6 +129,10 @@ def start(
     )
     for group in job.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
+    # Compiles the solver's kernels, or loads them: seconds on a new machine, which no step should be charged.
+    config.method.labels(
+        torch.full((2, dataset.num_clusters), 1 / dataset.num_clusters), config.pseudo_labels
+    )
     if context.resume_from:
         restore(job, load_checkpoint(context.resume_from))
     return job
