@@ -18,8 +18,8 @@ class PseudoLabelSettings(Settings):
     """Whose means the fairness term balances: those of the batch."""
 
     backend: Literal["auto", "inline", "threads"] = "auto"
-    """inline: the calling thread; threads: all cores; auto: threads where the batch is large enough to gain.
-    The labels are the same to the last bit."""
+    """inline: the calling thread; threads: as many as runtime.threads; auto: threads where the batch is large
+    enough to gain. The labels are the same to the last bit."""
 
     max_iterations: int = Field(default=100, ge=1)
     """Iteration limit. Stopping early keeps labels soft: as much a hyper-parameter as the fairness weight."""
