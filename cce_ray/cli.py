@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json as jsonlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,6 +126,7 @@ REMEDIES = {
 }
 
 
+INTERRUPTED = 130
 def one_line(error: BaseException) -> str:
     """The error as one line; what the system refused, with its file and a remedy."""
     text = str(error)
@@ -148,11 +150,13 @@ def main() -> Any:
     except RuntimeError as error:
         if "out of memory" not in str(error):
             raise
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interruption too: schedulers send it
         typer.echo("error: optimizer.batch_size: the device's memory is full; lower it", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command with --resume goes on", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer has made it of a KeyboardInterrupt
+            typer.echo("error: interrupted; cce train goes on with --resume", err=True)
+        raise
 
 
 if __name__ == "__main__":

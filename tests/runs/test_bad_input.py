@@ -1,6 +1,12 @@
 """Full disks, foreign settings and damaged files: one line, and what was there stays."""
 
 import errno
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,3 +45,25 @@ def test_prediction_refuses_what_it_cannot_use(
         predict_file("model.pt", "digits", output, **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_it_goes_on_and_is_killed_for_mlflow(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    pytest.importorskip("mlflow")
+    settings = ["optimizer.epochs=100000", "runtime.threads=1", "output_dir=run"]
+    command = [sys.executable, "-m", "cce_ray.cli", "train", "digits"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "seed_0" / "run_id.txt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "error: interrupted; cce train goes on with --resume"
+    assert "Traceback" not in told
+    store = sqlite3.connect(tmp_path / "run" / "mlflow.db")
+    assert store.execute("select status from runs").fetchall() == [("KILLED",)]
