@@ -106,8 +106,8 @@ def build_model(config: RunConfig, dataset: Dataset) -> Classifier:
 
 
 def normalized_rows(model: Classifier, batches: Batches) -> Iterator[np.ndarray]:
-    """The training samples as normalised float32 rows (n, D), in order."""
-    for _, inputs in batches.sequential():
+    """The training samples as normalised float32 rows (n, D), in order; n >= K in all but the last chunk."""
+    for _, inputs in batches.sequential(max(batches.batch_size, model.num_clusters)):
         yield model.normalize(inputs).flatten(1).cpu().numpy()
 
 
