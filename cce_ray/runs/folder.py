@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cce_ray.atomic import write_text
-from cce_ray.config import RunConfig, flatten, load_config
+from cce_ray.config import RunConfig, flatten, is_name, load_config
+
+Record = TypeVar("Record")
 
 CONFIG_FILE = "config.yaml"
 FREE_KEYS = ("output_dir", "tracking.", "runtime.checkpoint_seconds")
@@ -69,7 +71,8 @@ def matching(config: RunConfig, folder: Path) -> RunConfig:
         runtime = config.runtime.model_copy(update={"threads": stored.runtime.threads})
         config = config.model_copy(update={"runtime": runtime})
     wanted, found = flatten(config.resolved().to_dict()), flatten(stored.to_dict())
-    for key in sorted(wanted.keys() | found.keys()):
+    # Names first: with another data set all its keys differ too.
+    for key in sorted(wanted.keys() | found.keys(), key=lambda key: (not is_name(key), key)):
         if not key.startswith(FREE_KEYS) and wanted.get(key) != found.get(key):
             raise ValueError(
                 f"{key}: {wanted.get(key)!r}, but the run in {folder} has {found.get(key)!r}; "
@@ -118,3 +121,15 @@ def remove_made(made: list[Path]) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def read_record(path: Path, kind: type[Record]) -> Record | None:
+    """The dataclass that `write_json` wrote as a mapping, None without a file; ValueError if damaged."""
+    try:
+        return kind(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{path}: damaged, or of another version; delete it, and --resume makes it again"
+        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,14 +47,6 @@ class SeedResult:
     samples_per_second: float
     warning: str | None
     history: list[dict[str, float]] = field(default_factory=list)
-
-    @classmethod
-    def load(cls, folder: Path) -> SeedResult | None:
-        """The result in a seed's folder, None if that seed has not finished."""
-        try:
-            return cls(**json.loads((folder / RESULT_FILE).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
 
 
 def train_seed(

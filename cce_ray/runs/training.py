@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from cce_ray.atomic import replacing, write_text
 from cce_ray.config import RunConfig, flatten
 from cce_ray.data import Dataset
 from cce_ray.runs.artifacts import write_artifacts
-from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, write_json
+from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative, train_seed
 from cce_ray.tracking import Status, TrackedRun, Tracker, make_tracker
@@ -133,7 +132,7 @@ def run_seeds(session: Session, seeds: range) -> RunSummary:
     with parent_run(session, len(seeds)) as parent:
         for number, (seed, folder) in enumerate(zip(seeds, folders, strict=True)):
             session.listener.seed(seed, number + 1, len(seeds))
-            kept = SeedResult.load(folder) if session.resume else None
+            kept = read_record(folder / RESULT_FILE, SeedResult) if session.resume else None
             results.append(kept or run_seed(session, seed, folder, parent))
             if results[-1].warning:
                 session.listener.warn(f"seed {seed}: {results[-1].warning}")
@@ -150,11 +149,10 @@ def run_seeds(session: Session, seeds: range) -> RunSummary:
 
 def finished_summary(session: Session, folders: list[Path]) -> RunSummary | None:
     """The summary of a resumed run that had ended with just these seeds."""
-    path = session.folder / SUMMARY_FILE
-    if not (session.resume and path.exists() and all((folder / RESULT_FILE).exists() for folder in folders)):
+    if not (session.resume and all((folder / RESULT_FILE).exists() for folder in folders)):
         return None
-    summary = RunSummary(**json.loads(path.read_text(encoding="utf-8")))
-    return summary if summary.seeds == len(folders) else None
+    summary = read_record(session.folder / SUMMARY_FILE, RunSummary)
+    return summary if summary and summary.seeds == len(folders) else None
 
 
 def run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | None) -> SeedResult:

@@ -7,13 +7,16 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cce_ray.atomic import replacing, write_text
 from cce_ray.cli import one_line
+from cce_ray.config import load_config
 from cce_ray.runs import predict_file
+from cce_ray.runs.folder import CONFIG_FILE, open_folder, read_record, write_json
 
 
 def test_a_full_disk_names_the_file_and_the_remedy(tmp_path: Path) -> None:
@@ -45,6 +48,30 @@ def test_prediction_refuses_what_it_cannot_use(
         predict_file("model.pt", "digits", output, **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
+
+
+@dataclass
+class Score:
+    accuracy: float
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"accuracy": 1, "more": 2}', "\xff"])
+def test_a_damaged_record_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "result.json"
+    assert read_record(path, Score) is None
+    write_json(path, {"accuracy": 0.5})
+    assert read_record(path, Score) == Score(0.5)
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"result\.json: damaged.*; delete it"):
+        read_record(path, Score)
+
+
+def test_resuming_with_other_data_names_the_data_set_first(tmp_path: Path) -> None:
+    stored, _ = load_config(None, [f"output_dir={tmp_path}"])
+    write_text(tmp_path / CONFIG_FILE, stored.resolved().to_yaml())
+    wanted, _ = load_config(None, [f"output_dir={tmp_path}", "data=mnist"])
+    with pytest.raises(ValueError, match=r"data\.name: 'mnist', but the run in"):
+        open_folder(wanted, resume=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
