@@ -108,16 +108,25 @@ def predict(
 
 
 @app.command()
-def config(run: RunArgument = None, overrides: SetOption = None) -> None:
+def config(
+    run: RunArgument = None,
+    overrides: SetOption = None,
+    describe: Annotated[bool, typer.Option("--describe", help="Say what each key means instead.")] = False,
+) -> None:
     """Print the resolved configuration as YAML: every key there is, with its value."""
-    from cce_ray.runs import load_run
+    from cce_ray.runs.named import load_run
 
     settings, notes = load_run(run, overrides or [])
     for note in notes:
         typer.echo(f"note: {note}", err=True)
-    typer.echo(settings.resolved().to_yaml(), nl=False)
+    if describe:
+        for key, meaning in settings.describe().items():
+            typer.echo(f"{key}\n    {meaning}")
+    else:
+        typer.echo(settings.resolved().to_yaml(), nl=False)
 
 
+INTERRUPTED = 130
 REMEDIES = {
     errno.ENOSPC: "make room on that disk and run again",
     errno.EDQUOT: "make room in your quota and run again",
@@ -126,7 +135,6 @@ REMEDIES = {
 }
 
 
-INTERRUPTED = 130
 def one_line(error: BaseException) -> str:
     """The error as one line; what the system refused, with its file and a remedy."""
     text = str(error)
@@ -142,6 +150,7 @@ def main() -> Any:
     # Before torch is loaded. Threads that spin while they wait slow a run down several times as soon as
     # anything else wants the same cores; sleeping threads cost next to nothing on an idle machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interruption too: schedulers send it
     try:
         app()
     except (ValueError, OSError) as error:
@@ -150,7 +159,6 @@ def main() -> Any:
     except RuntimeError as error:
         if "out of memory" not in str(error):
             raise
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interruption too: schedulers send it
         typer.echo("error: optimizer.batch_size: the device's memory is full; lower it", err=True)
         sys.exit(2)
     except SystemExit as end:

@@ -83,6 +83,17 @@ class RunConfig(Settings):
         """Plain nested values, as in a YAML run."""
         return self.model_dump(mode="json")
 
+    def describe(self) -> dict[str, str]:
+        """{dotted key: what it means} of every key that this run's data set, model and method have."""
+        meanings: dict[str, str] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            inner = type(value).model_fields.items() if isinstance(value, Settings) else ()
+            meanings |= {f"{name}.{key}": leaf.description or f"Which {name}." for key, leaf in inner}
+            if not inner:
+                meanings[name] = field.description or ""
+        return {key: " ".join(meaning.split()) for key, meaning in meanings.items()}
+
     def to_yaml(self) -> str:
         """A YAML run that `cce train` accepts."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
