@@ -59,7 +59,7 @@ class Tracker(Protocol):
         """Open a run, below ``parent_id`` if given.
 
         ``params`` are flat dotted settings. ``run_id`` continues that run; if it is gone, a new one is
-        opened.
+        opened. If the tracker is away, the first run is refused (ValueError); later ones are not kept.
         """
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cce_ray.tracking.base import Status, TrackedRun
+from cce_ray.tracking.base import NullRun, Status, TrackedRun
 from cce_ray.tracking.location import check, locate, single_process
 from cce_ray.tracking.quiet import quiet
 from cce_ray.tracking.tracking_settings import TrackingSettings
@@ -48,6 +48,7 @@ class MLflowTracker:
         self.ui: str | None = place.ui
         self.page: str | None = None
         self._register_model = settings.register_model
+        self._opened_before = False
         try:
             with single_process(place), quiet():
                 registry = os.environ.get("MLFLOW_REGISTRY_URI") or place.uri
@@ -71,7 +72,7 @@ class MLflowTracker:
         parent_id: str | None = None,
         run_id: str | None = None,
     ) -> TrackedRun:
-        """Open or continue a run; ValueError if the store refuses."""
+        """Open or continue a run; ValueError if the store refuses the first, a warning and no run later."""
         tags = dict(tags or {})
         if parent_id:
             tags["mlflow.parentRunId"] = parent_id
@@ -81,12 +82,17 @@ class MLflowTracker:
                 if run is None:
                     run = self._client.create_run(self._experiment_id, run_name=name)
                 self._describe(run, params or {}, tags)
-                return MLflowRun(self._client, run, self._register_model)
-        except MlflowException as error:
+                opened = MLflowRun(self._client, run, self._register_model)
+        except (MlflowException, OSError) as error:
+            if self._opened_before:  # an outage: what was trained is worth more than its log
+                _logger.warning("MLflow could not take run %s: %s", name, _one_line(error))
+                return NullRun()
             raise ValueError(
                 f"tracking.uri: MLflow cannot open a run in {self.location} ({_one_line(error)});"
                 " see to its store, or set tracking.enabled=false"
             ) from error
+        self._opened_before = True
+        return opened
 
     def _existing(self, run_id: str) -> Any:
         """The run to continue, set running again; None if it is gone."""

@@ -144,6 +144,27 @@ def test_an_outage_warns_once_and_loses_no_metric(
     assert not any("\n" in message for message in messages)
 
 
+def test_an_outage_between_runs_costs_the_log_and_not_the_work(
+    tracker: MLflowTracker, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = tracker.start_run("first")
+    first.finish()
+    fresh = make_tracker(TrackingSettings(), folder)
+    _rename_table(folder, "runs", "gone")
+    try:
+        with pytest.raises(ValueError, match=r"tracking\.uri"):
+            fresh.start_run("nothing is lost yet")
+        assert tracker.start_run("first", run_id=first.id).id is None
+        assert tracker.start_run("second").id is None
+    finally:
+        _rename_table(folder, "gone", "runs")
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "MLflow could not take run first",
+        "MLflow could not take run second",
+    ]
+    assert tracker.start_run("third").id is not None
+
+
 def _rename_table(folder: Path, old: str, new: str) -> None:
     with closing(sqlite3.connect(folder / "mlflow.db")) as connection:
         connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
