@@ -288,6 +288,8 @@ def told(key: str, group: list[Any]) -> str:
     message = ", or ".join(text[:1].lower() + text[1:] for text in told_by_all)
     if not key or (first["type"] == "value_error" and message.startswith(key)):
         return message
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{key}.{message}"  # a section's own check names its key
     as_text = first["type"] in ("string_type", "path_type") and isinstance(first["input"], int | float)
     remedy = f"; quote it, e.g. --set '{key}=\"{first['input']}\"'" if as_text else ""
     return f"{key}: {message}, got {first['input']!r}{remedy}"

@@ -36,7 +36,8 @@ class RichListener(Listener):
             transient=True,
         )
         self.task: TaskID | None = None
-        self.title, self.shown_at, self.lined_at, self.last_step, self.last_time = "", 0.0, 0.0, 0, 0.0
+        self.interval = REFRESH_SECONDS if self.console.is_terminal else LINE_SECONDS
+        self.title, self.shown_at = "", 0.0
 
     def __enter__(self) -> RichListener:
         if self.console.is_terminal:
@@ -63,21 +64,15 @@ class RichListener(Listener):
         if self.task is not None:
             self.progress.remove_task(self.task)
         self.task = self.progress.add_task(self.title, total=None, status="")
-        self.lined_at = self.last_time = time.monotonic()
-        self.last_step = 0
+        self.shown_at = time.monotonic()
 
     def step(self, step: int, total_steps: int, metrics: Callable[[], Mapping[str, float]]) -> None:
         """Loss, used clusters, EM iterations and speed, a few times a second at most."""
-        now = time.monotonic()
-        terminal = self.console.is_terminal
-        if now - (self.shown_at if terminal else self.lined_at) < (
-            REFRESH_SECONDS if terminal else LINE_SECONDS
-        ):
+        if time.monotonic() - self.shown_at < self.interval:
             return
-        steps = (step - self.last_step) / max(now - self.last_time, 1e-9) if self.last_step else 0.0
-        status = describe(metrics()) + (f"  {steps:.1f} steps/s" if steps else "")
-        self.shown_at, self.lined_at, self.last_step, self.last_time = now, now, step, now
-        if terminal and self.task is not None:
+        self.shown_at = time.monotonic()
+        status = describe(metrics())
+        if self.console.is_terminal and self.task is not None:
             self.progress.update(self.task, total=total_steps, completed=step, status=status)
         else:
             self.note(f"{self.title}: step {step}/{total_steps}  {status}")
@@ -87,7 +82,8 @@ def describe(metrics: Mapping[str, float]) -> str:
     """The running metrics in one short line."""
     return (
         f"loss {metrics['loss/total']:.4f}  clusters {metrics['clusters/used']:.0f}  "
-        f"EM {metrics['em/iterations']:.0f} iterations  confidence {metrics['confidence/mean']:.2f}"
+        f"EM {metrics['em/iterations']:.0f} iterations  confidence {metrics['confidence/mean']:.2f}  "
+        f"{metrics['throughput/samples_per_second']:,.0f} samples/s"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cce_ray.settings import Settings
 
@@ -37,6 +37,14 @@ class OptimizerSettings(Settings):
     """Passes over the training samples."""
     batch_size: int = Field(default=250, ge=2)
     """Samples of one step; an epoch is cut into ceil(N / batch_size) batches of nearly equal size."""
+
+    @model_validator(mode="after")
+    def _momentum_has_a_reader(self) -> OptimizerSettings:
+        if self.momentum and self.name != "sgd":
+            raise ValueError(
+                f"momentum: {self.name} does not read it; set optimizer.name=sgd or leave it out"
+            )
+        return self
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser, with one parameter group for `model.backbone` and one for the rest (the head)."""

@@ -84,6 +84,7 @@ def test_a_name_is_switched_before_its_other_keys_are_set() -> None:
         ("optimizer.batch_size=1", ["optimizer.batch_size", "2"]),
         ("pseudo_labels.scope=dataset", ["pseudo_labels.scope", "batch"]),
         ("name=a/b", ["name", "a/b"]),
+        ("optimizer.momentum=0.9", ["optimizer.momentum", "adam", "optimizer.name=sgd"]),
         ("optimizer=3", ["optimizer", "3"]),
         ("data=3", ["data"]),
         ("nonsense", ["nonsense", "key=value"]),

@@ -61,6 +61,15 @@ class Job:
         return self.config.optimizer.epochs * self.batches.num_batches
 
     @property
+    def samples_per_second(self) -> float:
+        """Over all steps done."""
+        return self.samples / max(self.seconds, 1e-9)
+
+    def running_metrics(self) -> dict[str, float]:
+        """Of the epoch so far."""
+        return self.watch.running() | {"throughput/samples_per_second": self.samples_per_second}
+
+    @property
     def step(self) -> int:
         """Batches done."""
         return self.epoch * self.batches.num_batches + self.batch
@@ -96,7 +105,7 @@ def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResu
         return TrainResult(model, [], seconds, len(dataset.train_indices) / seconds)
     job = start(config, dataset, context, model, batches)
     run_epochs(job)
-    return TrainResult(model, job.history, job.seconds, job.samples / max(job.seconds, 1e-9))
+    return TrainResult(model, job.history, job.seconds, job.samples_per_second)
 
 
 def build_model(config: RunConfig, dataset: Dataset) -> Classifier:
@@ -150,7 +159,7 @@ def run_epochs(job: Job) -> None:
             job.batch += 1
             job.samples += len(indices)
             # On the clock: who reads the running means waits for the step to end on the device.
-            job.context.progress(job.step, job.total_steps, job.watch.running)
+            job.context.progress(job.step, job.total_steps, job.running_metrics)
             job.seconds += time.perf_counter() - clock
             if job.batch < job.batches.num_batches and time.perf_counter() - last_checkpoint >= interval:
                 job.context.checkpoint(state_of(job))
@@ -169,7 +178,7 @@ def run_epochs(job: Job) -> None:
 def finish_epoch(job: Job) -> None:
     """Collect the epoch's metrics, report them, and move on to the next epoch."""
     metrics = job.watch.finish(job.dataset.labels)
-    metrics["throughput/samples_per_second"] = job.samples / max(job.seconds, 1e-9)
+    metrics["throughput/samples_per_second"] = job.samples_per_second
     metrics["em/share_of_time"] = job.em_seconds / max(job.seconds, 1e-9)
     job.epoch, job.batch = job.epoch + 1, 0
     every = job.config.runtime.evaluate_every
