@@ -165,10 +165,12 @@ def main() -> Any:
             raise
         typer.echo("error: optimizer.batch_size: the device's memory is full; lower it", err=True)
         sys.exit(2)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # typer has made it of a KeyboardInterrupt
-            typer.echo("error: interrupted; cce train goes on with --resume", err=True)
-        raise
+    except (SystemExit, KeyboardInterrupt) as end:
+        # Typer turns most interruptions into an exit; one that strikes in typer's own code comes as it is.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
+        typer.echo("error: interrupted; cce train goes on with --resume", err=True)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,9 +39,12 @@ class RichListener(Listener):
         )
         self.task: TaskID | None = None
         self.interval = REFRESH_SECONDS if self.console.is_terminal else LINE_SECONDS
-        self.title, self.shown_at = "", 0.0
+        self.title, self.shown_at, self.interrupted = "", 0.0, False
 
     def __enter__(self) -> RichListener:
+        for number in (signal.SIGINT, signal.SIGTERM):  # schedulers send SIGTERM: an interruption too
+            signal.signal(number, self.interrupt)
+        sys.unraisablehook = report_unraisable
         if self.console.is_terminal:
             self.progress.start()
         return self
@@ -49,6 +54,12 @@ class RichListener(Listener):
     ) -> None:
         if self.console.is_terminal:
             self.progress.stop()
+
+    def interrupt(self, *_: object) -> None:
+        """End the run at once, or at its next step if the exception gets lost: Python drops what is raised in
+        a callback of the garbage collector, and after the imports a collection takes 0.3 s."""
+        self.interrupted = True
+        raise KeyboardInterrupt
 
     def note(self, text: str) -> None:
         """A plain line."""
@@ -68,6 +79,8 @@ class RichListener(Listener):
 
     def step(self, step: int, total_steps: int, metrics: Callable[[], Mapping[str, float]]) -> None:
         """Loss, used clusters, EM iterations and speed, a few times a second at most."""
+        if self.interrupted:
+            raise KeyboardInterrupt
         if time.monotonic() - self.shown_at < self.interval:
             return
         self.shown_at = time.monotonic()
@@ -76,6 +89,12 @@ class RichListener(Listener):
             self.progress.update(self.task, total=total_steps, completed=step, status=status)
         else:
             self.note(f"{self.title}: step {step}/{total_steps}  {status}")
+
+
+def report_unraisable(problem: sys.UnraisableHookArgs) -> None:
+    """Python's own report of a lost exception, but for interruptions, which are seen to."""
+    if problem.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(problem)
 
 
 def describe(metrics: Mapping[str, float]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +16,9 @@ from cce_ray.report import ReportInput, write_report
 from cce_ray.runs.folder import CONFIG_FILE
 from cce_ray.runs.prediction import write_predictions
 from cce_ray.runs.seeds import SeedResult
+from cce_ray.runs.summary import RunSummary
 from cce_ray.tracking import TrackedRun
 from cce_ray.training import predict
-
-if TYPE_CHECKING:
-    from cce_ray.runs.training import RunSummary
 
 EXAMPLES = 4
 """Samples in the logged model's input example."""

@@ -5,65 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any
 
 from cce_ray.atomic import replacing, write_text
-from cce_ray.config import RunConfig, flatten
+from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
 from cce_ray.runs.artifacts import write_artifacts
 from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative, train_seed
-from cce_ray.tracking import Status, TrackedRun, Tracker, make_tracker
-from cce_ray.tracking.environment import device_name, environment_tags, git_commit
+from cce_ray.runs.summary import RunSummary, summarize
+from cce_ray.runs.tracked import finishing, tracked_run
+from cce_ray.tracking import TrackedRun, Tracker, make_tracker
 from cce_ray.training import LocalContext
 
 SUMMARY_FILE = "summary.json"
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run ended with; `to_dict` is the JSON object of `cce train --json`."""
-
-    name: str
-    run_ids: list[str]
-    """Tracker ids of the seeds' runs, in order; empty without tracking."""
-    method: str
-    dataset: str
-    num_clusters: int
-    seeds: int
-    scores: dict[str, float]
-    """Means over the seeds of accuracy, nmi and ari; empty without labels."""
-    scores_sd: dict[str, float]
-    """Their standard deviations (n - 1); 0 for one seed."""
-    scores_per_seed: dict[str, list[float]]
-    clusters_used: int
-    """By the model that was kept."""
-    seconds: float
-    """Mean over the seeds: training and evaluation, without start-up and report."""
-    samples_per_second: float
-    model: str
-    """Path of the kept model: the representative seed's."""
-    output_dir: str
-    clusters: str
-    report: str
-    parent_run_id: str | None = None
-    """Tracker id of the run above the seeds' runs, when there are several."""
-    tracking_uri: str | None = None
-    ui_command: str | None = None
-    ui_page: str | None = None
-    """Address of the runs in the UI that the command starts."""
-    device: str = "cpu"
-    threads: int = 1
-    commit: str | None = None
-    """Of this package's checkout; None when it is installed from a wheel."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 @dataclass
@@ -139,7 +96,9 @@ def run_seeds(session: Session, seeds: range) -> RunSummary:
         best = representative(results, folders)
         with replacing(session.folder / MODEL_FILE) as temporary:
             shutil.copyfile(folders[best] / MODEL_FILE, temporary)
-        summary = summarize(session, results, best, parent)
+        summary = summarize(
+            session.config, session.dataset, session.folder, session.tracker, results, best, parent
+        )
         # One seed: its own run carries the artifacts; several: the run above them does.
         with closing_run(session, results[best], parent) as run:
             write_artifacts(session.config, session.dataset, session.folder, summary, results, best, run)
@@ -160,23 +119,15 @@ def run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | Non
     runtime = session.config.runtime.model_copy(update={"seed": seed})
     config = session.config.model_copy(update={"runtime": runtime})
     folder.mkdir(parents=True, exist_ok=True)
-    run_file = folder / "run_id.txt"
     name = f"{config.name}-seed{seed}" if parent else config.name
-    run = session.tracker.start_run(
-        name,
-        params=flatten(config.to_dict()),
-        tags=run_tags(config, session.dataset),
-        parent_id=parent.id if parent else None,
-        run_id=run_file.read_text().strip() if session.resume and run_file.exists() else None,
-    )
-    if run.id:
-        write_text(run_file, run.id)
+    with tracked_run(
+        session.tracker, folder, name, config, session.dataset, parent=parent, resume=session.resume
+    ) as run:
 
-    def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
-        run.log_metrics(metrics, step=epoch)
-        session.listener.epoch(epoch, metrics)
+        def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+            run.log_metrics(metrics, step=epoch)
+            session.listener.epoch(epoch, metrics)
 
-    with finishing(run):
         context = LocalContext(
             device=config.runtime.torch_device(),
             folder=folder,
@@ -187,12 +138,6 @@ def run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | Non
         result = train_seed(config, session.dataset, folder, context, run.id)
         run.log_metrics(final_metrics(result), step=config.optimizer.epochs)
     return result
-
-
-def run_tags(config: RunConfig, dataset: Dataset) -> dict[str, str]:
-    """Tags of a tracked run: where it came from and what it is about."""
-    about = {"method": config.method.name, "dataset": dataset.name, "threads": str(config.runtime.threads)}
-    return environment_tags(config.runtime.torch_device().type) | about
 
 
 def final_metrics(result: SeedResult) -> dict[str, float]:
@@ -207,35 +152,15 @@ def final_metrics(result: SeedResult) -> dict[str, float]:
 
 
 @contextmanager
-def finishing(run: TrackedRun) -> Iterator[TrackedRun]:
-    """Close a tracked run with the status its end deserves."""
-    status: Status = "FAILED"
-    try:
-        yield run
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        run.finish(status)
-
-
-@contextmanager
 def parent_run(session: Session, count: int) -> Iterator[TrackedRun | None]:
     """The run above several seeds, None for one seed."""
     if count == 1:
         yield None
         return
-    run_file = session.folder / "run_id.txt"
-    run = session.tracker.start_run(
-        f"{session.config.name}-{count}-seeds",
-        params=flatten(session.config.to_dict()),
-        tags=run_tags(session.config, session.dataset),
-        run_id=run_file.read_text().strip() if session.resume and run_file.exists() else None,
-    )
-    if run.id:
-        write_text(run_file, run.id)
-    with finishing(run):
+    name = f"{session.config.name}-{count}-seeds"
+    with tracked_run(
+        session.tracker, session.folder, name, session.config, session.dataset, resume=session.resume
+    ) as run:
         yield run
 
 
@@ -247,37 +172,3 @@ def closing_run(session: Session, best: SeedResult, parent: TrackedRun | None) -
         return
     with finishing(session.tracker.start_run(session.config.name, run_id=best.run_id)) as run:
         yield run
-
-
-def summarize(
-    session: Session, results: list[SeedResult], best: int, parent: TrackedRun | None
-) -> RunSummary:
-    """Means and standard deviations over the seeds, and where everything lies."""
-    names = list(results[0].scores)
-    values = {name: [result.scores[name] for result in results] for name in names}
-    folder, config = session.folder, session.config
-    return RunSummary(
-        name=config.name,
-        run_ids=[result.run_id for result in results if result.run_id],
-        method=config.method.name,
-        dataset=session.dataset.name,
-        num_clusters=session.dataset.num_clusters,
-        seeds=len(results),
-        scores={name: fmean(values[name]) for name in names},
-        scores_sd={name: stdev(values[name]) if len(results) > 1 else 0.0 for name in names},
-        scores_per_seed=values,
-        clusters_used=results[best].clusters_used,
-        seconds=fmean(result.seconds for result in results),
-        samples_per_second=fmean(result.samples_per_second for result in results),
-        model=str(folder / MODEL_FILE),
-        output_dir=str(folder),
-        clusters=str(folder / "clusters.csv"),
-        report=str(folder / "report.html"),
-        parent_run_id=parent.id if parent else None,
-        tracking_uri=session.tracker.location,
-        ui_command=session.tracker.ui,
-        ui_page=session.tracker.page,
-        device=device_name(config.runtime.torch_device()),
-        threads=config.runtime.threads,
-        commit=git_commit(),
-    )

@@ -15,6 +15,7 @@ import pytest
 from cce_ray.atomic import replacing, write_text
 from cce_ray.cli import one_line
 from cce_ray.config import load_config
+from cce_ray.console import RichListener
 from cce_ray.runs import predict_file
 from cce_ray.runs.folder import CONFIG_FILE, open_folder, read_record, write_json
 
@@ -94,3 +95,13 @@ def test_an_interrupted_run_says_how_it_goes_on_and_is_killed_for_mlflow(
     assert "Traceback" not in told
     store = sqlite3.connect(tmp_path / "run" / "mlflow.db")
     assert store.execute("select status from runs").fetchall() == [("KILLED",)]
+
+
+def test_an_interruption_that_got_lost_ends_the_run_at_its_next_step() -> None:
+    listener = RichListener()
+    listener.seed(0, 1, 1)
+    listener.step(1, 2, dict)
+    with pytest.raises(KeyboardInterrupt):
+        listener.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        listener.step(2, 2, dict)
