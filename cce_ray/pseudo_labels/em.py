@@ -14,6 +14,11 @@ from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import reverse_prices
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, Problem
 
+# Up to this λ float32 labels are also computed in float32, twice as fast.
+_SINGLE_WEIGHT = 1000.0
+# `em_kernel.em_blocks`'s limits. In float32 the weights' floor keeps a_k / D_k² finite.
+_LIMITS: dict[type, list[float]] = {np.float32: [1e-30, 1e-6, 3e-3], np.float64: [1e-290, 1e-13, 1e-4]}
+
 
 @final
 class EM:
@@ -43,8 +48,11 @@ class EM:
         assert objective in self.objectives
 
         blocks, clusters = problem.num_blocks, problem.num_clusters
+        # Where λ is large an iteration moves y by less than float32 resolves in 1 + A - d.
+        single = labels.dtype == np.float32 and problem.fairness_weight <= _SINGLE_WEIGHT
+        number = np.float32 if single else np.float64
         self._problem, self._mapper, self._sum_blocks = problem, mapper, blocks_kernel.sum_blocks
-        self._prices = np.empty(clusters)
+        self._prices = np.empty(clusters, number)
         self._partials = np.empty((blocks, clusters + 1))
         self._sums = np.empty(clusters)
         blocks_kernel.label_sums(labels, self._partials, self._sums)
@@ -52,25 +60,26 @@ class EM:
             em_kernel.em_blocks if kernel is None else kernel,
             problem.probs,
             labels,
-            np.full(problem.num_points, -1.0),
+            np.full(problem.num_points, -1, number),
             problem.known,
             self._prices,
-            np.empty((blocks, em_kernel.TERM_PLANES, clusters, em_kernel.LANES)),
-            np.empty((blocks, em_kernel.LANE_ROWS, em_kernel.LANES)),
-            self._partials,
+            np.empty((mapper.shares, em_kernel.SCRATCH_ROWS, clusters), number),
+            np.array(_LIMITS[number], number),
             float(np.finfo(labels.dtype).tiny),
+            self._partials,
         )
 
     def advance(self) -> float:
         """One EM iteration; returns max |Δy|."""
         problem = self._problem
         mean = self._sums / problem.num_points
-        self._prices[:] = reverse_prices(mean, problem.prior, problem.fairness_weight)
+        self._prices[:] = reverse_prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
         self._mapper(self._work, problem.num_blocks)
         return float(self._sum_blocks(self._partials, self._sums))
 
 
 def em_blocks_reference(
+    share: int,
     first_block: int,
     last_block: int,
     probs: np.ndarray,
@@ -78,10 +87,10 @@ def em_blocks_reference(
     slacks: np.ndarray,
     known: np.ndarray,
     prices: np.ndarray,
-    terms: np.ndarray,
-    lanes: np.ndarray,
-    partials: np.ndarray,
+    scratch: np.ndarray,
+    limits: np.ndarray,
     tiny: float,
+    partials: np.ndarray,
 ) -> None:
     """`em_kernel.em_blocks` in plain NumPy: the same arguments, no scratch, no warm start."""
     for b in range(first_block, last_block):

@@ -8,7 +8,10 @@ costs a second compilation of every kernel. ``NUMBA_CACHE_DIR`` is honoured by N
 from collections.abc import Callable
 from typing import Any
 
+from llvmlite import ir
 from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
 
 # Sums may be reordered, which vectorises them, and no value is ever NaN: inputs are checked beforehand.
 # Infinities keep their meaning, and so does the order of the float64 partial sums between blocks.
@@ -32,3 +35,23 @@ def _compile(function: Callable[..., Any], fastmath: Any) -> Callable[..., Any]:
         return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no writable place for the cache: compile in memory
         return njit(**options)(function)  # type: ignore[no-any-return]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def larger(typing_context: Any, left: Any, right: Any) -> Any:
+    """max(left, right) of two floats of one type, neither NaN, in a form that LLVM vectorises.
+
+    Python's `max` and its conditional expression become branches, which keep a whole loop scalar as soon as
+    their value leaves it: the loops around the M-step's Newton ran six times slower.
+    """
+    if left != right or not isinstance(left, types.Float):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        function = builder.module.declare_intrinsic(
+            "llvm.maxnum", [kind], ir.FunctionType(kind, [kind, kind])
+        )
+        return builder.call(function, arguments, fastmath=("nnan", "nsz"))
+
+    return left(left, right), generate

@@ -1,6 +1,7 @@
 """Mirror descent with an adaptive step for loss (5), mean_i H(y_i, σ_i) + λ KL(ȳ‖u).
 
-The fairness term is 1-smooth relative to λ mean_i KL(y_i‖·) (joint convexity of KL), so the multiplicative
+The fairness term is 1-smooth relative to λ mean_i KL(y_i‖·) (joint convexity of KL; a minimum over v of such
+terms is too, each being above it and touching it at its own v), so the multiplicative
 step y_ik ∝ y_ik exp(η (ln σ_ik + p_k)), p_k = -λ ln(ȳ_k/u_k), never raises the loss at η = 1/λ. Usually far
 longer steps do not either: η doubles after every step and halves until λ KL(ȳ'‖ȳ) <= mean_i KL(y'_i‖y_i) / η
 (Lu, Freund and Nesterov's relative-smoothness test). All steps together are one softmax,
@@ -68,7 +69,7 @@ class Mirror:
             problem.known,
             self._control,
             self._partials,
-            np.empty((blocks, clusters)),
+            np.empty((mapper.shares, clusters)),
         )
         blocks_kernel.label_sums(labels, self._partials, self._sums)
         self._path = np.zeros(clusters + 1)
@@ -78,7 +79,7 @@ class Mirror:
         """One accepted step; returns max |Δy|."""
         problem, clusters = self._problem, self._problem.num_clusters
         mean = self._sums / problem.num_points
-        prices = forward_prices(mean, problem.prior, problem.fairness_weight)
+        prices = forward_prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
         while True:
             self._control[1] = self._step * np.append(prices, 1.0)
             self._control[0] = self._path + self._control[1]
@@ -104,6 +105,7 @@ class Mirror:
 
 
 def mirror_blocks_reference(
+    share: int,
     first_block: int,
     last_block: int,
     logs: np.ndarray,

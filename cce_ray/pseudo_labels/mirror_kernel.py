@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled
+from cce_ray.pseudo_labels.jit import compiled, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
 
 @compiled
 def mirror_blocks(
+    share: int,
     first_block: int,
     last_block: int,
     logs: np.ndarray,
@@ -26,6 +27,7 @@ def mirror_blocks(
     """trial = softmax(ln y⁰ + T ln σ + P) row by row, for blocks first_block..last_block-1.
 
     Args:
+        share: whose scratch to use.
         first_block, last_block: the range of blocks.
         logs: ln σ, (M, K), float64, finite.
         start_logs: ln y⁰, (M, K), float64; -inf where the start is zero.
@@ -36,7 +38,7 @@ def mirror_blocks(
         known: (M,), rows to copy where >= 0.
         control: (2, K + 1), float64: P then T; the last step's part of both, η p then η.
         partials: (B, K + 2) float64 out: Σ trial, Σ_i KL(trial_i ‖ y_i), max |Δy|.
-        scratch: (B, K) float64.
+        scratch: (shares, K) float64.
     """
     num_clusters = logs.shape[1]
     for b in range(first_block, last_block):
@@ -48,29 +50,29 @@ def mirror_blocks(
                     trial[i, k] = labels[i, k]
                 partials[b, known[i]] += 1.0
             else:
-                total, peak = _exponentials(b, i, logs, start_logs, control, scratch)
+                total, peak = _exponentials(i, logs, start_logs, control, scratch[share])
                 trial_normalizers[i] = peak + math.log(total)
                 shift = trial_normalizers[i] - normalizers[i]
-                _store(b, i, 1.0 / total, shift, logs, labels, trial, control, partials, scratch)
+                _store(b, i, 1.0 / total, shift, logs, labels, trial, control, partials, scratch[share])
 
 
 @compiled
 def _exponentials(
-    b: int, i: int, logs: np.ndarray, start_logs: np.ndarray, control: np.ndarray, scratch: np.ndarray
+    i: int, logs: np.ndarray, start_logs: np.ndarray, control: np.ndarray, scratch: np.ndarray
 ) -> tuple[float, float]:
     """Write exp(e_k - max e) to the scratch; return its sum and max e."""
     num_clusters = logs.shape[1]
     peak = -math.inf
     for k in range(num_clusters):
         exponent = start_logs[i, k] + control[0, num_clusters] * logs[i, k] + control[0, k]
-        scratch[b, k] = exponent
-        peak = exponent if exponent > peak else peak
+        scratch[k] = exponent
+        peak = larger(peak, exponent)
     total = 0.0
     for k in range(num_clusters):
-        power = scratch[b, k] - peak
+        power = scratch[k] - peak
         # exp underflows to denormals, which are slow, just above where it becomes zero anyway.
-        scratch[b, k] = math.exp(power) if power > -700.0 else 0.0
-        total += scratch[b, k]
+        scratch[k] = math.exp(power) if power > -700.0 else 0.0
+        total += scratch[k]
     return total, peak
 
 
@@ -92,10 +94,9 @@ def _store(
     gain = 0.0
     largest = 0.0
     for k in range(num_clusters):
-        share = scratch[b, k] * factor
+        share = scratch[k] * factor
         gain += share * (control[1, num_clusters] * logs[i, k] + control[1, k])
-        change = abs(share - np.float64(labels[i, k]))
-        largest = change if change > largest else largest
+        largest = larger(largest, abs(share - np.float64(labels[i, k])))
         trial[i, k] = share
         partials[b, k] += share
     partials[b, num_clusters] += max(gain - shift, 0.0)

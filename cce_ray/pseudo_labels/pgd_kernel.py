@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled
+from cce_ray.pseudo_labels.jit import compiled, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR
 
 # Columns of the partial sums after the K sums of the trial, with x = σᵀy: Σ -ln x', Σ (x'-x)/x, Σ (x'-x)/x',
@@ -14,6 +14,7 @@ COLLISION, TURN_OLD, TURN_NEW, SQUARES, CHANGE, EXTRA_COLUMNS = 0, 1, 2, 3, 4, 5
 
 @compiled
 def pgd_blocks(
+    share: int,
     first_block: int,
     last_block: int,
     probs: np.ndarray,
@@ -28,6 +29,7 @@ def pgd_blocks(
     """trial = projection of y - step · gradient onto the simplex, for blocks first_block..last_block-1.
 
     Args:
+        share: whose scratch to use.
         first_block, last_block: the range of blocks.
         probs: σ, (M, K).
         labels: y, (M, K).
@@ -35,7 +37,7 @@ def pgd_blocks(
         known: (M,), rows to copy where >= 0.
         prices: p, (K,), float64; the gradient of row i is -σ_i/(σ_iᵀy_i) - p.
         step: (1,), float64.
-        scratch: (B, K) float64.
+        scratch: (shares, K) float64.
         partials: (B, K + EXTRA_COLUMNS) float64 out.
     """
     num_clusters = probs.shape[1]
@@ -55,36 +57,36 @@ def pgd_blocks(
                 pull = step[0] / max(hit, HIT_FLOOR)
                 for k in range(num_clusters):
                     move = pull * np.float64(probs[i, k]) + step[0] * prices[k]
-                    scratch[b, k] = np.float64(labels[i, k]) + move
-                threshold = project_row(b, scratch)
-                _store(b, i, hit, threshold, probs, labels, trial, scratch, partials)
+                    scratch[share, k] = np.float64(labels[i, k]) + move
+                threshold = project_row(scratch[share])
+                _store(b, i, hit, threshold, probs, labels, trial, scratch[share], partials)
 
 
 @compiled
-def project_row(b: int, points: np.ndarray) -> float:
-    """Shift row b of `points` so that its largest v_k is 0; return τ with Σ_k max(v_k - τ, 0) = 1.
+def project_row(points: np.ndarray) -> float:
+    """Shift `points` (K,) so that its largest v_k is 0; return τ with Σ_k max(v_k - τ, 0) = 1.
 
     The shift moves no projection, and keeps its digits when a price throws v far away.
 
     Newton on this piecewise linear, convex function from a left bound (Michelot): monotone, exact after at
     most K passes, usually three to six.
     """
-    num_clusters = points.shape[1]
-    peak = points[b, 0]
+    num_clusters = points.shape[0]
+    peak = points[0]
     for k in range(num_clusters):
-        peak = points[b, k] if points[b, k] > peak else peak
+        peak = larger(peak, points[k])
     total = 0.0
     for k in range(num_clusters):
-        points[b, k] -= peak
-        total += points[b, k]
+        points[k] -= peak
+        total += points[k]
     threshold = max((total - 1.0) / num_clusters, -1.0)
     active = num_clusters + 1
     while True:
         total = 0.0
         count = 0
         for k in range(num_clusters):
-            above = points[b, k] > threshold
-            total += points[b, k] if above else 0.0
+            above = points[k] > threshold
+            total += points[k] if above else 0.0
             count += 1 if above else 0
         new = (total - 1.0) / count  # count > 0: the largest is 0 and the threshold below it
         if count >= active or new <= threshold:
@@ -111,13 +113,12 @@ def _store(
     squares = 0.0
     largest = 0.0
     for k in range(num_clusters):
-        share = scratch[b, k] - threshold
-        trial[i, k] = share if share > 0.0 else 0.0
+        trial[i, k] = larger(scratch[k] - threshold, 0.0)
         share = np.float64(trial[i, k])
         difference = share - np.float64(labels[i, k])
         new_hit += share * np.float64(probs[i, k])
         squares += difference * difference
-        largest = abs(difference) if abs(difference) > largest else largest
+        largest = larger(largest, abs(difference))
         partials[b, k] += share
     base = num_clusters
     partials[b, base + COLLISION] -= math.log(max(new_hit, LOG_FLOOR))

@@ -6,7 +6,7 @@ from pseudo_label_problems import Case, known_cases, make_problem, predictions, 
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
 from cce_ray.pseudo_labels.em import EM, em_blocks_reference, m_step_reference
-from cce_ray.pseudo_labels.mappers import map_inline
+from cce_ray.pseudo_labels.mappers import Inline
 from cce_ray.pseudo_labels.objectives import objective_reference
 
 CASES = list(known_cases())
@@ -38,7 +38,7 @@ def test_rows_stay_on_the_simplex_and_the_objective_never_rises(
     problem = make_problem(probs.astype(dtype), weight, priors(probs.shape[1], seed=len(probs)))
     labels = np.maximum(problem.probs, dtype(1e-8))
     labels /= labels.sum(axis=1, keepdims=True)
-    solver = EM(problem, labels, map_inline)
+    solver = EM(problem, labels, Inline())
     rounding = 20 * np.finfo(dtype).eps * (1 + weight)
 
     def value() -> float:
@@ -91,8 +91,8 @@ def test_kernel_equals_its_reference(
     start = np.where((known >= 0)[:, None], np.eye(clusters)[known], start)
     problem = make_problem(probs, weight, priors(clusters, seed, zeros=zero_prior), known)
     fast, plain = start.copy(), start.copy()
-    fast_solver = EM(problem, fast, map_inline)
-    plain_solver = EM(problem, plain, map_inline, kernel=em_blocks_reference)
+    fast_solver = EM(problem, fast, Inline())
+    plain_solver = EM(problem, plain, Inline(), kernel=em_blocks_reference)
     for _ in range(3):
         assert fast_solver.advance() == pytest.approx(plain_solver.advance(), abs=1e-6)
         np.testing.assert_allclose(fast, plain, atol=1e-6)

@@ -26,23 +26,23 @@ def test_threads_cannot_change_a_bit(objective: str, cores: int, monkeypatch: py
 def test_every_block_is_done_once_and_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mappers, "num_threads", lambda: 4)
     done: list[int] = []
-    mappers.map_threads(lambda first, last: done.extend(range(first, last)), 11)
+    mappers.Threads()(lambda share, first, last: done.extend(range(first, last)), 11)
     assert sorted(done) == list(range(11))
 
-    def fail_in_the_last(first: int, last: int) -> None:
+    def fail_in_the_last(share: int, first: int, last: int) -> None:
         if last == 11:
             raise RuntimeError("block 10")
 
     with pytest.raises(RuntimeError, match="block 10"):
-        mappers.map_threads(fail_in_the_last, 11)
+        mappers.Threads()(fail_in_the_last, 11)
 
 
 def test_auto_takes_threads_for_large_problems_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mappers, "num_threads", lambda: 2)
-    assert mappers.choose_mapper("auto", 2500) is mappers.map_inline
-    assert mappers.choose_mapper("auto", 10**7) is mappers.map_threads
+    assert isinstance(mappers.choose_mapper("auto", 2500), mappers.Inline)
+    assert isinstance(mappers.choose_mapper("auto", 10**7), mappers.Threads)
     monkeypatch.setattr(mappers, "num_threads", lambda: 1)
-    assert mappers.choose_mapper("auto", 10**7) is mappers.map_inline
+    assert isinstance(mappers.choose_mapper("auto", 10**7), mappers.Inline)
 
 
 def test_several_callers_at_once_get_their_own_results() -> None:

@@ -6,7 +6,7 @@ from pseudo_label_problems import Case, known_cases, make_problem, predictions, 
 from scipy.optimize import linprog
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.mappers import map_inline
+from cce_ray.pseudo_labels.mappers import Inline
 from cce_ray.pseudo_labels.mirror import Mirror, mirror_blocks_reference
 from cce_ray.pseudo_labels.objectives import objective_reference
 
@@ -42,7 +42,7 @@ def test_no_step_raises_the_loss(probs: np.ndarray, weight: float, seed: int) ->
     problem = make_problem(probs, weight, priors(probs.shape[1], seed))
     labels = np.maximum(probs, 1e-8)
     labels /= labels.sum(axis=1, keepdims=True)
-    solver = Mirror(problem, labels, map_inline)
+    solver = Mirror(problem, labels, Inline())
     before = np.inf
     for _ in range(15):
         solver.advance()
@@ -76,8 +76,8 @@ def test_kernel_equals_its_reference(
     problem = make_problem(probs, weight, priors(clusters, seed), known)
     fast, plain = start.copy(), start.copy()
     changes = (
-        Mirror(problem, fast, map_inline).advance(),
-        Mirror(problem, plain, map_inline, kernel=mirror_blocks_reference).advance(),
+        Mirror(problem, fast, Inline()).advance(),
+        Mirror(problem, plain, Inline(), kernel=mirror_blocks_reference).advance(),
     )
     # ln σ / λ reaches 1e9 here, whose rounding is 1e-7.
     assert changes[0] == pytest.approx(changes[1], abs=1e-6)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.mappers import map_inline
+from cce_ray.pseudo_labels.mappers import Inline
 from cce_ray.pseudo_labels.pgd import PGD, pgd_blocks_reference, project_simplex_reference
 from cce_ray.pseudo_labels.pgd_kernel import project_row
 
@@ -45,8 +45,8 @@ def test_kernel_equals_its_reference(
     problem = make_problem(probs, weight, priors(clusters, seed), known)
     fast, plain = start.copy(), start.copy()
     changes = (
-        PGD(problem, fast, map_inline, objective).advance(),
-        PGD(problem, plain, map_inline, objective, kernel=pgd_blocks_reference).advance(),
+        PGD(problem, fast, Inline(), objective).advance(),
+        PGD(problem, plain, Inline(), objective, kernel=pgd_blocks_reference).advance(),
     )
     assert changes[0] == pytest.approx(changes[1], abs=1e-9)
     np.testing.assert_allclose(fast, plain, atol=1e-9)
@@ -85,7 +85,7 @@ def test_projection_is_the_nearest_point(clusters: int, scale: float, seed: int)
     if seed % 2:
         point = np.round(point)  # ties
     shifted = point[None].copy()
-    nearest = np.maximum(shifted[0] - project_row(0, shifted), 0)
+    nearest = np.maximum(shifted[0] - project_row(shifted[0]), 0)
     assert nearest.sum() == pytest.approx(1)
     np.testing.assert_allclose(nearest, project_simplex_reference(point[None])[0], atol=1e-9 + 1e-15 * scale)
     # The variational inequality that says "nearest": no vertex lies beyond the tangent plane.
