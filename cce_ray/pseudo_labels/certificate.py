@@ -7,6 +7,15 @@ the objective. At the prices of the iterate's own means ȳ the fairness terms ca
 
 a mean of terms that are each >= 0. For H₂ the inner minimum equals max_{t>0} 1 + ln t - max_k (σ_k t + p_k):
 a search that stops early at any t still gives a lower bound, so nothing has to be subtracted for it.
+
+With a slack the prior is a variable too: the term of p alone is a minimum over ȳ and over the shares v of the
+box u (1 ± ε) with sum one. Over ȳ it has a closed form, which leaves (the better-known case is v = u)
+    (11): λ min_v Σ v_k ln(p_k/λ) + λ - λ Σ u_k ln u_k,    (10), (5): -λ ln max_v Σ v_k e^(-p_k/λ),
+each a fractional knapsack in v. With v = clip(c ȳ, low, high) and p_k = λ v_k/ȳ_k the costs are ln(v_k/ȳ_k):
+ln c where v_k lies inside its limits, more where it is raised to the lower and less where it is cut to the
+upper. So v itself fills the knapsack in the order of the costs, is its optimum, and the fairness terms cancel
+as before. For (10) and (5) the gains e^(-p_k/λ) = ȳ_k/v_k are 1/c inside, less at the lower and more at the
+upper limit: the same v again.
 """
 
 import numpy as np
@@ -30,9 +39,10 @@ def certified_gap(problem: Problem, labels: np.ndarray, objective: str) -> float
 
     chosen = OBJECTIVES[objective]
     mean = labels.mean(axis=0, dtype=np.float64)
-    if not np.isfinite(chosen.fairness(mean, problem.prior, problem.fairness_weight)):
+    fairness = (mean, problem.prior, problem.fairness_weight, problem.prior_slack)
+    if not np.isfinite(chosen.fairness(*fairness)):
         return float("inf")
-    prices = chosen.prices(mean, problem.prior, problem.fairness_weight)
+    prices = chosen.prices(*fairness)
     kernel = (
         certificate_kernel.collision_gaps if chosen.data == "collision" else certificate_kernel.shannon_gaps
     )
@@ -65,7 +75,7 @@ def certified_gap_reference(problem: Problem, labels: np.ndarray, objective: str
     chosen = OBJECTIVES[objective]
     sigma, y = problem.probs.astype(np.float64), labels.astype(np.float64)
     mean = y.mean(axis=0)
-    prices = chosen.prices(mean, problem.prior, problem.fairness_weight)
+    prices = chosen.prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
     total = problem.num_points * chosen.correction(mean, problem.prior, problem.fairness_weight)
     for i in np.flatnonzero(problem.known < 0):
         logs = np.log(np.maximum(sigma[i], LOG_FLOOR))

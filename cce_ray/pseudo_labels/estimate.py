@@ -25,6 +25,7 @@ def estimate_pseudo_labels(
     fairness_weight: float,
     objective: str = "cce_plus",
     prior: Any = None,
+    prior_slack: float = 0.0,
     solver: str = "auto",
     max_iterations: int = 100,
     tolerance: float = 1e-4,
@@ -41,6 +42,8 @@ def estimate_pseudo_labels(
         fairness_weight: λ > 0 of the objective, whose first term is a mean over the points.
         objective: "cce_plus" (11), "cce" (10) or "shannon" (loss (5) with weight λ).
         prior: u, (K,), sums to one; uniform if None. Zeros are fine for "cce_plus" only.
+        prior_slack: ε >= 0: a cluster's share may be anywhere within u_k (1 ± ε), not below 0, without cost:
+            the fairness term becomes its minimum over such shares v with sum one.
         solver: "em" (11), "pgd" (10) and (11), "mirror" (5), or "auto": the first of these that applies.
         max_iterations: iteration limit, >= 0.
         tolerance: stop when max |Δy| of an iteration is at most this.
@@ -59,7 +62,7 @@ def estimate_pseudo_labels(
     """
     limits = _check_limits(max_iterations, tolerance, gap_tolerance)
     array, restore = to_array(probs, "probs")
-    problem = _check_problem(array, fairness_weight, objective, prior, known_labels)
+    problem = _check_problem(array, fairness_weight, objective, prior, prior_slack, known_labels)
     solver_type = _choose_solver(solver, objective)
     if backend != "auto" and backend not in MAPPERS:
         raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, {', '.join(MAPPERS)}")
@@ -93,7 +96,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_problem(
-    array: np.ndarray, fairness_weight: float, objective: str, prior: Any, known_labels: Any
+    array: np.ndarray,
+    fairness_weight: float,
+    objective: str,
+    prior: Any,
+    prior_slack: float,
+    known_labels: Any,
 ) -> Problem:
     """Everything but the rows' values, which `_start` looks at."""
     if array.ndim != 2 or array.shape[0] < 1:
@@ -106,11 +114,17 @@ def _check_problem(
         )
     if objective not in OBJECTIVES:
         raise ValueError(f"objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}")
+    if not (_is_number(prior_slack) and 0 <= prior_slack < math.inf):
+        raise ValueError(
+            f"prior_slack: {prior_slack!r} is not a number >= 0; give how far shares may miss the prior, "
+            "such as 0.5, or 0"
+        )
     return Problem(
         to_floating(array, "probs"),
         _check_prior(prior, array.shape[1], objective),
         float(fairness_weight),
         _check_known(known_labels, *array.shape),
+        float(prior_slack),
     )
 
 
@@ -213,5 +227,5 @@ def _value(problem: Problem, labels: np.ndarray, objective: str) -> float:
     chosen = OBJECTIVES[objective]
     total = blocks_kernel.collision_sum if chosen.data == "collision" else blocks_kernel.shannon_sum
     mean = labels.mean(axis=0, dtype=np.float64)
-    fairness = chosen.fairness(mean, problem.prior, problem.fairness_weight)
+    fairness = chosen.fairness(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
     return float(total(problem.probs, labels)) / problem.num_points + fairness

@@ -1,6 +1,11 @@
 """The three objectives as functions of the cluster means ȳ, and the prices that linearise them.
 
 Every solver and the certificate use an objective only through its prices p = -∂fairness/∂ȳ, a K-vector.
+
+With a slack ε > 0 the prior may be missed: the fairness becomes its minimum over the shares v of
+`prior.wanted_shares`, min_v KL(v‖ȳ) or min_v KL(ȳ‖v), which stays convex in ȳ (KL is jointly convex). Its
+derivative is that at the minimising v (the envelope theorem), so v takes the place of u in the prices and
+nothing else changes.
 """
 
 from collections.abc import Callable
@@ -9,6 +14,7 @@ from typing import Literal, final
 
 import numpy as np
 
+from cce_ray.pseudo_labels.prior import wanted_shares
 from cce_ray.pseudo_labels.problem import EMPTY_SHARE, LOG_FLOOR, MEAN_FLOOR
 
 Vector = np.ndarray
@@ -21,41 +27,56 @@ class Objective:
 
     data: Literal["collision", "shannon"]
     """H₂(y, σ) of (9) or H(y, σ) of (8)."""
-    fairness: Callable[[Vector, Vector, float], float]
-    """(ȳ, u, λ) -> value."""
-    prices: Callable[[Vector, Vector, float], Vector]
-    """(ȳ, u, λ) -> p, (K,), finite."""
+    fairness: Callable[[Vector, Vector, float, float], float]
+    """(ȳ, u, λ, ε) -> value."""
+    prices: Callable[[Vector, Vector, float, float], Vector]
+    """(ȳ, u, λ, ε) -> p, (K,), finite."""
     correction: Callable[[Vector, Vector, float], float]
     """(ȳ, u, λ) -> what the fairness terms leave of the certificate at these prices, ~0."""
     needs_positive_prior: bool
     """KL(ȳ‖u) is infinite where u_k = 0; KL(u‖ȳ) does not look there."""
 
 
-def reverse_fairness(mean: Vector, prior: Vector, weight: float) -> float:
-    """-λ Σ u_k ln ȳ_k: the fairness of (11) without its constant; infinite for an empty wanted class."""
-    wanted = prior > 0
-    if np.any(mean[wanted] <= 0):
+def reverse_fairness(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> float:
+    """λ (KL(v‖ȳ) - Σ u_k ln u_k), which is -λ Σ u_k ln ȳ_k without slack: the fairness of (11) without its
+    constant; infinite for an empty wanted class."""
+    if slack == 0:
+        wanted = prior > 0
+        if np.any(mean[wanted] <= 0):
+            return float("inf")
+        return float(-weight * np.sum(prior[wanted] * np.log(mean[wanted])))
+    floored = np.maximum(mean, MEAN_FLOOR)
+    shares = wanted_shares(floored, prior, slack)
+    if np.any((mean <= 0) & (shares > EMPTY_SHARE)):
         return float("inf")
-    return float(-weight * np.sum(prior[wanted] * np.log(mean[wanted])))
+    return float(weight * (_negative_entropy(shares, floored) - _negative_entropy(prior)))
 
 
-def reverse_prices(mean: Vector, prior: Vector, weight: float) -> Vector:
-    """λ u_k / ȳ_k, so that a_ik = λ M u_k S_ik of the M-step is p_k y_ik."""
-    prices: Vector = (weight * prior) / np.maximum(mean, MEAN_FLOOR)
+def _negative_entropy(shares: Vector, reference: Vector | float = 1.0) -> float:
+    """Σ v ln (v / reference), with 0 ln 0 = 0."""
+    return float(np.sum(shares * np.log(np.where(shares > 0, shares / reference, 1.0))))
+
+
+def reverse_prices(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> Vector:
+    """λ v_k / ȳ_k (v = u without slack), so that a_ik = λ M u_k S_ik of the M-step is p_k y_ik."""
+    floored = np.maximum(mean, MEAN_FLOOR)
+    prices: Vector = (weight * wanted_shares(floored, prior, slack)) / floored
     return prices
 
 
-def forward_fairness(mean: Vector, prior: Vector, weight: float) -> float:
-    """λ KL(ȳ‖u) of (10) and (5)."""
-    return float(weight * np.sum(mean * np.log(np.maximum(mean, MEAN_FLOOR) / prior)))
+def forward_fairness(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> float:
+    """λ KL(ȳ‖v) of (10) and (5), v = u without slack."""
+    shares = wanted_shares(np.maximum(mean, EMPTY_SHARE), prior, slack)
+    return float(weight * np.sum(mean * np.log(np.maximum(mean, MEAN_FLOOR) / shares)))
 
 
-def forward_prices(mean: Vector, prior: Vector, weight: float) -> Vector:
-    """-λ ln(ȳ_k / u_k); the constant -λ of the derivative moves no minimiser on the simplex.
+def forward_prices(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> Vector:
+    """-λ ln(ȳ_k / v_k), v = u without slack; the constant -λ of the derivative moves no minimiser.
 
     At small λ the best ȳ_k is e^(-1/λ), which no label can hold: a share below `EMPTY_SHARE` counts as that.
     """
-    prices: Vector = -weight * np.log(np.maximum(mean, EMPTY_SHARE) / prior)
+    floored = np.maximum(mean, EMPTY_SHARE)
+    prices: Vector = -weight * np.log(floored / wanted_shares(floored, prior, slack))
     return prices
 
 
@@ -99,9 +120,16 @@ def data_value_reference(probs: np.ndarray, labels: np.ndarray, data: str) -> fl
 
 
 def objective_reference(
-    probs: np.ndarray, labels: np.ndarray, *, objective: str, prior: Vector, fairness_weight: float
+    probs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    objective: str,
+    prior: Vector,
+    fairness_weight: float,
+    prior_slack: float = 0.0,
 ) -> float:
     """The value of (12), (10) or (5) with weight λ at y; plain NumPy."""
     chosen = OBJECTIVES[objective]
     mean = labels.astype(np.float64).mean(axis=0)
-    return data_value_reference(probs, labels, chosen.data) + chosen.fairness(mean, prior, fairness_weight)
+    fairness = chosen.fairness(mean, prior, fairness_weight, prior_slack)
+    return data_value_reference(probs, labels, chosen.data) + fairness

@@ -65,7 +65,7 @@ class PGD:
             problem.known,
             self._prices,
             self._step,
-            np.empty((blocks, clusters)),
+            np.empty((mapper.shares, clusters)),
             self._partials,
         )
         self._start(blocks_kernel.label_sums, blocks_kernel.collision_sum)
@@ -115,14 +115,19 @@ class PGD:
 
     def _prices_at(self, sums: np.ndarray) -> np.ndarray:
         problem = self._problem
-        return self._objective.prices(sums / problem.num_points, problem.prior, problem.fairness_weight)
+        return self._objective.prices(
+            sums / problem.num_points, problem.prior, problem.fairness_weight, problem.prior_slack
+        )
 
     def _fairness(self, sums: np.ndarray) -> float:
         problem = self._problem
-        return self._objective.fairness(sums / problem.num_points, problem.prior, problem.fairness_weight)
+        return self._objective.fairness(
+            sums / problem.num_points, problem.prior, problem.fairness_weight, problem.prior_slack
+        )
 
 
 def pgd_blocks_reference(
+    share: int,
     first_block: int,
     last_block: int,
     probs: np.ndarray,

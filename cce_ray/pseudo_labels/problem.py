@@ -43,6 +43,8 @@ class Problem:
     """λ of (11), (10) or (5)."""
     known: np.ndarray
     """(M,), int64; the class of a known row, -1 elsewhere."""
+    prior_slack: float = 0.0
+    """ε >= 0; a cluster's share may be anywhere within u_k (1 ± ε), free of charge."""
 
     @property
     def num_points(self) -> int:
