@@ -58,6 +58,7 @@ def make_problem(
     fairness_weight: float = 10.0,
     prior: np.ndarray | None = None,
     known: np.ndarray | None = None,
+    prior_slack: float = 0.0,
 ) -> Problem:
     points, clusters = probs.shape
     return Problem(
@@ -65,6 +66,7 @@ def make_problem(
         np.full(clusters, 1 / clusters) if prior is None else prior,
         fairness_weight,
         np.full(points, -1) if known is None else known,
+        prior_slack,
     )
 
 
