@@ -16,6 +16,8 @@ from cce_ray.pseudo_labels.problem import BLOCK_ROWS, Problem
 
 # Up to this λ float32 labels are also computed in float32, twice as fast.
 _SINGLE_WEIGHT = 1000.0
+# Up to this many clusters rows fill the vector registers, from there on a row's clusters do.
+LANES_EDGE = 48
 # `em_kernel.em_blocks`'s limits. In float32 the weights' floor keeps a_k / D_k² finite.
 _LIMITS: dict[type, list[float]] = {np.float32: [1e-30, 1e-6, 3e-3], np.float64: [1e-290, 1e-13, 1e-4]}
 
@@ -43,7 +45,7 @@ class EM:
         objective: str = "cce_plus",
         kernel: BlockKernel | None = None,
     ) -> None:
-        from cce_ray.pseudo_labels import blocks_kernel, em_kernel
+        from cce_ray.pseudo_labels import blocks_kernel, em_kernel, em_lanes_kernel
 
         assert objective in self.objectives
 
@@ -52,18 +54,20 @@ class EM:
         single = labels.dtype == np.float32 and problem.fairness_weight <= _SINGLE_WEIGHT
         number = np.float32 if single else np.float64
         self._problem, self._mapper, self._sum_blocks = problem, mapper, blocks_kernel.sum_blocks
+        lanes = clusters <= LANES_EDGE
+        make_scratch = em_lanes_kernel.make_scratch if lanes else em_kernel.make_scratch
         self._prices = np.empty(clusters, number)
         self._partials = np.empty((blocks, clusters + 1))
         self._sums = np.empty(clusters)
         blocks_kernel.label_sums(labels, self._partials, self._sums)
         self._work = bind(
-            em_kernel.em_blocks if kernel is None else kernel,
+            kernel or (em_lanes_kernel.em_lanes if lanes else em_kernel.em_blocks),
             problem.probs,
             labels,
             np.full(problem.num_points, -1, number),
             problem.known,
             self._prices,
-            np.empty((mapper.shares, em_kernel.SCRATCH_ROWS, clusters), number),
+            make_scratch(mapper.shares, clusters, number),
             np.array(_LIMITS[number], number),
             float(np.finfo(labels.dtype).tiny),
             self._partials,

@@ -17,6 +17,11 @@ WEIGHT, DEFICIT, SHARE, SCRATCH_ROWS = 0, 1, 2, 3
 _MAX_STEPS = 60  # never reached; three steps are usual
 
 
+def make_scratch(shares: int, num_clusters: int, number: type) -> np.ndarray:
+    """Room for one row a share."""
+    return np.empty((shares, SCRATCH_ROWS, num_clusters), number)
+
+
 @compiled
 def em_blocks(
     share: int,

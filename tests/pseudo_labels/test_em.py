@@ -1,10 +1,12 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
-from cce_ray.pseudo_labels import estimate_pseudo_labels
+from cce_ray.pseudo_labels import em, estimate_pseudo_labels
 from cce_ray.pseudo_labels.em import EM, em_blocks_reference, m_step_reference
 from cce_ray.pseudo_labels.mappers import Inline
 from cce_ray.pseudo_labels.objectives import objective_reference
@@ -74,11 +76,18 @@ def test_single_precision_agrees_with_double(probs: np.ndarray, weight: float, i
     zero_start=st.booleans(),
     some_known=st.booleans(),
     zero_prior=st.booleans(),
+    kernel=st.sampled_from(["em_blocks", "em_lanes"]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
-def test_kernel_equals_its_reference(
-    probs: np.ndarray, weight: float, zero_start: bool, some_known: bool, zero_prior: bool, seed: int
+@settings(max_examples=120, deadline=None)
+def test_kernels_equal_their_reference(
+    probs: np.ndarray,
+    weight: float,
+    zero_start: bool,
+    some_known: bool,
+    zero_prior: bool,
+    kernel: str,
+    seed: int,
 ) -> None:
     points, clusters = probs.shape
     random = np.random.default_rng(seed)
@@ -91,7 +100,9 @@ def test_kernel_equals_its_reference(
     start = np.where((known >= 0)[:, None], np.eye(clusters)[known], start)
     problem = make_problem(probs, weight, priors(clusters, seed, zeros=zero_prior), known)
     fast, plain = start.copy(), start.copy()
-    fast_solver = EM(problem, fast, Inline())
+    edge = {"em_blocks": 0, "em_lanes": 10**6}[kernel]
+    with mock.patch.object(em, "LANES_EDGE", edge):
+        fast_solver = EM(problem, fast, Inline())
     plain_solver = EM(problem, plain, Inline(), kernel=em_blocks_reference)
     for _ in range(3):
         assert fast_solver.advance() == pytest.approx(plain_solver.advance(), abs=1e-6)
