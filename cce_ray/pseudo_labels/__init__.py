@@ -6,6 +6,7 @@ Importing this package compiles nothing and loads neither numba nor torch; the f
 from cce_ray.pseudo_labels.driver import Solver
 from cce_ray.pseudo_labels.em import EM
 from cce_ray.pseudo_labels.estimate import estimate_pseudo_labels
+from cce_ray.pseudo_labels.exact import Exact
 from cce_ray.pseudo_labels.mirror import Mirror
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.pgd import PGD
@@ -13,7 +14,7 @@ from cce_ray.pseudo_labels.result import PseudoLabels
 from cce_ray.pseudo_labels.settings import PseudoLabelSettings
 
 # solver="auto" takes the first one here that can do the objective.
-SOLVERS: dict[str, type[Solver]] = {"em": EM, "pgd": PGD, "mirror": Mirror}
+SOLVERS: dict[str, type[Solver]] = {"em": EM, "pgd": PGD, "mirror": Mirror, "exact": Exact}
 
 __all__ = [
     "OBJECTIVES",

@@ -24,13 +24,16 @@ from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import LOG_FLOOR, Problem
 
 
-def certified_gap(problem: Problem, labels: np.ndarray, objective: str) -> float:
+def certified_gap(
+    problem: Problem, labels: np.ndarray, objective: str, prices: np.ndarray | None = None
+) -> float:
     """An upper bound on objective(labels) minus its minimum over all y that agree with the known labels.
 
     Args:
         problem: the problem that `labels` belong to.
         labels: y, (M, K).
         objective: "cce_plus" (11), "cce" (10) or "shannon" (5).
+        prices: a solver's own p, (K,), which is tried beside the one that `labels` imply.
 
     Returns:
         The gap, >= 0; infinite where the objective is.
@@ -42,12 +45,18 @@ def certified_gap(problem: Problem, labels: np.ndarray, objective: str) -> float
     fairness = (mean, problem.prior, problem.fairness_weight, problem.prior_slack)
     if not np.isfinite(chosen.fairness(*fairness)):
         return float("inf")
-    prices = chosen.prices(*fairness)
     kernel = (
         certificate_kernel.collision_gaps if chosen.data == "collision" else certificate_kernel.shannon_gaps
     )
-    slack = float(kernel(problem.probs, labels, problem.known, prices)) / problem.num_points
-    return max(0.0, slack + chosen.correction(mean, problem.prior, problem.fairness_weight))
+
+    def rows(point: np.ndarray) -> float:
+        return float(kernel(problem.probs, labels, problem.known, point)) / problem.num_points
+
+    gap = rows(chosen.prices(*fairness)) + chosen.correction(mean, problem.prior, problem.fairness_weight)
+    if prices is not None and problem.prior_slack == 0:
+        excess = chosen.excess(mean, prices, problem.prior, problem.fairness_weight)
+        gap = min(gap, rows(prices) + excess)
+    return max(0.0, gap)
 
 
 def inner_minimum_reference(probs: np.ndarray, prices: np.ndarray) -> float:

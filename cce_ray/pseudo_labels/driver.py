@@ -12,8 +12,9 @@ from cce_ray.pseudo_labels.problem import Problem
 
 Reason = Literal["tolerance", "gap", "max_iterations"]
 
-# The certificate costs about one or two iterations: asked for this often it adds little.
-GAP_INTERVAL = 10
+# When solvers that know no gap are asked for the certificate, which costs about one or two iterations: twice
+# early on, then so often.
+EARLY_LOOKS, GAP_INTERVAL = (2, 5), 10
 
 
 class Solver(Protocol):
@@ -22,6 +23,17 @@ class Solver(Protocol):
     objectives: ClassVar[tuple[str, ...]]
     double: ClassVar[bool]
     """Whether its labels are float64 while it works, whatever σ's type."""
+
+    @property
+    def gap(self) -> float | None:
+        """For a solver that knows one at every iteration: a bound on how far from the minimum it is. Such a
+        solver goes for the optimum: a small change of the labels does not stop it."""
+        ...
+
+    @property
+    def prices(self) -> np.ndarray | None:
+        """Its dual point p, (K,), if it has one: often better for the certificate than what labels imply."""
+        ...
 
     def __init__(self, problem: Problem, labels: np.ndarray, mapper: Mapper, objective: str) -> None: ...
 
@@ -39,7 +51,7 @@ class Limits:
     tolerance: float
     """Stop when max |Δy| of an iteration is at most this."""
     gap_tolerance: float | None
-    """Stop when the certified gap is at most this; looked at every `GAP_INTERVAL` iterations."""
+    """Stop when the certified gap is at most this."""
 
 
 def iterate(solver: Solver, limits: Limits, certify: Callable[[], float]) -> tuple[int, Reason]:
@@ -53,12 +65,17 @@ def iterate(solver: Solver, limits: Limits, certify: Callable[[], float]) -> tup
     for iteration in range(1, limits.max_iterations + 1):
         change = solver.advance()
         assert math.isfinite(change), "a solver left the finite numbers on checked input"
-        if (
-            limits.gap_tolerance is not None
-            and iteration % GAP_INTERVAL == 0
-            and certify() <= limits.gap_tolerance
-        ):
+        if _may_be_close(solver, limits, iteration) and certify() <= limits.gap_tolerance:  # type: ignore[operator]
             return iteration, "gap"
-        if change <= limits.tolerance:
+        if change <= (limits.tolerance if solver.gap is None else 0.0):
             return iteration, "tolerance"
     return limits.max_iterations, "max_iterations"
+
+
+def _may_be_close(solver: Solver, limits: Limits, iteration: int) -> bool:
+    """Whether the certificate is worth its time."""
+    if limits.gap_tolerance is None:
+        return False
+    if solver.gap is not None:
+        return solver.gap <= limits.gap_tolerance
+    return iteration in EARLY_LOOKS or iteration % GAP_INTERVAL == 0

@@ -36,6 +36,8 @@ class EM:
 
     objectives: ClassVar[tuple[str, ...]] = ("cce_plus",)
     double: ClassVar[bool] = False
+    gap: ClassVar[None] = None
+    prices: ClassVar[None] = None
 
     def __init__(
         self,

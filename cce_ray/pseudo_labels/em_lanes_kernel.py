@@ -17,7 +17,7 @@ Scratch = tuple[np.ndarray, ...]
 
 def make_scratch(shares: int, num_clusters: int, number: type) -> Scratch:
     """Of (shares, K, lanes): a_k, 1-r_k, 1/D_k; of (shares, lanes): A, bound, d, 1+A-d, h(d), Σ a_k/D_k²."""
-    planes = [np.empty((shares, num_clusters, BLOCK_ROWS), number) for _ in range(3)]
+    planes: list[np.ndarray] = [np.empty((shares, num_clusters, BLOCK_ROWS), number) for _ in range(3)]
     return (*planes, *(np.empty((shares, BLOCK_ROWS), number) for _ in range(6)))
 
 

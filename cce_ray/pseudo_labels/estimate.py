@@ -1,6 +1,7 @@
 """`estimate_pseudo_labels`: the one public way in. Checks, chooses the solver, runs it, reports."""
 
 import math
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -17,6 +18,8 @@ from cce_ray.pseudo_labels.result import PseudoLabels
 # How far a row may be from summing to one: softmax in single and in half precision.
 _SUM_TOLERANCE = 1e-3
 _SUM_TOLERANCE_HALF = 2e-2
+# Where a solver that goes for the optimum stops if no gap is asked for, relative to 1 + λ.
+_EXACT_GAP = 1e-10
 
 
 def estimate_pseudo_labels(
@@ -46,11 +49,13 @@ def estimate_pseudo_labels(
             the fairness term becomes its minimum over such shares v with sum one.
         solver: "em" (11), "pgd" (10) and (11), "mirror" (5), or "auto": the first of these that applies.
         max_iterations: iteration limit, >= 0.
-        tolerance: stop when max |Δy| of an iteration is at most this.
-        gap_tolerance: stop when the objective is certified to be within this (absolute) of its minimum.
+        tolerance: stop when max |Δy| of an iteration is at most this ("exact" does not look at it).
+        gap_tolerance: stop when the objective is certified to be within this (absolute) of its minimum; None:
+            never, and for "exact" 1e-10 (1 + λ).
         known_labels: (M,), int64: the class of a known row, whose y stays one-hot; -1 where unknown.
-        init: the start y, (M, K); its exact zeros are kept by EM (Property 1) and mirror descent. By default
-            σ, lifted to 1e-8 where softmax underflowed, so that every class can grow.
+        init: the start y, (M, K); its exact zeros are kept by EM (Property 1) and mirror descent; "exact"
+            starts half-way between it and the uniform distribution. By default σ, lifted to 1e-8 where
+            softmax underflowed, so that every class can grow.
         backend: "inline", "threads" or "auto" (threads for large M·K); cannot change a bit of the labels.
 
     Returns:
@@ -72,9 +77,13 @@ def estimate_pseudo_labels(
     worker = solver_type(problem, labels, mapper, objective)
 
     def certify() -> float:
-        return certified_gap(problem, labels, objective)
+        return certified_gap(problem, labels, objective, worker.prices)
 
+    if worker.gap is not None and limits.gap_tolerance is None:
+        limits = replace(limits, gap_tolerance=_EXACT_GAP * (1.0 + problem.fairness_weight))
     iterations, reason = iterate(worker, limits, certify)
+    if solver_type.double:
+        labels /= labels.sum(axis=1, keepdims=True)
     labels = labels.astype(problem.probs.dtype, copy=False)  # certify and the value are of what is returned
     return PseudoLabels(restore(labels), _value(problem, labels, objective), certify, iterations, reason)
 

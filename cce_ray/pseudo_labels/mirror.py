@@ -35,6 +35,8 @@ class Mirror:
 
     objectives: ClassVar[tuple[str, ...]] = ("shannon",)
     double: ClassVar[bool] = False
+    gap: ClassVar[None] = None
+    prices: ClassVar[None] = None
 
     def __init__(
         self,

@@ -33,6 +33,8 @@ class Objective:
     """(ȳ, u, λ, ε) -> p, (K,), finite."""
     correction: Callable[[Vector, Vector, float], float]
     """(ȳ, u, λ) -> what the fairness terms leave of the certificate at these prices, ~0."""
+    excess: Callable[[Vector, Vector, Vector, float], float]
+    """(ȳ, p, u, λ) -> the same at any prices p, without slack."""
     needs_positive_prior: bool
     """KL(ȳ‖u) is infinite where u_k = 0; KL(u‖ȳ) does not look there."""
 
@@ -92,15 +94,31 @@ def forward_correction(mean: Vector, prior: Vector, weight: float) -> float:
     return float(weight * (divergence + np.log(floored.sum())))
 
 
+def reverse_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -> float:
+    """-λ Σ u_k ln ȳ_k + pᵀȳ - (λ Σ u_k ln(p_k / (λ u_k)) + λ); infinite for p that bounds nothing."""
+    wanted = prior > 0
+    if prices.min() < 0 or prices[wanted].min() <= 0:
+        return float("inf")
+    ratio = prices[wanted] * mean[wanted] / (weight * prior[wanted])
+    return float(prices @ mean - weight - weight * (prior[wanted] @ np.log(ratio)))
+
+
+def forward_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -> float:
+    """λ KL(ȳ‖u) + pᵀȳ + λ ln Σ u_k e^(-p_k/λ)."""
+    exponents = -prices / weight
+    peak = exponents.max()
+    bound = peak + np.log(prior @ np.exp(exponents - peak))
+    value = mean @ np.log(np.maximum(mean, MEAN_FLOOR) / prior)
+    return float(prices @ mean + weight * (value + bound))
+
+
 OBJECTIVES: dict[str, Objective] = {
     "cce_plus": Objective(
-        "collision", reverse_fairness, reverse_prices, no_correction, needs_positive_prior=False
+        "collision", reverse_fairness, reverse_prices, no_correction, reverse_excess, False
     ),
-    "cce": Objective(
-        "collision", forward_fairness, forward_prices, forward_correction, needs_positive_prior=True
-    ),
+    "cce": Objective("collision", forward_fairness, forward_prices, forward_correction, forward_excess, True),
     "shannon": Objective(
-        "shannon", forward_fairness, forward_prices, forward_correction, needs_positive_prior=True
+        "shannon", forward_fairness, forward_prices, forward_correction, forward_excess, True
     ),
 }
 

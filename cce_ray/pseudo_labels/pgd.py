@@ -39,6 +39,8 @@ class PGD:
     # Spectral steps magnify rounding: labels kept in float32 would part from those in float64 within a few
     # dozen steps.
     double: ClassVar[bool] = True
+    gap: ClassVar[None] = None
+    prices: ClassVar[None] = None
 
     def __init__(
         self,
