@@ -1,0 +1,1 @@
+"""Tables and figures of the paper, and the benchmarks that users run: one file per table or figure."""
