@@ -129,6 +129,62 @@ def config(
         typer.echo(settings.resolved().to_yaml(), nl=False)
 
 
+bench = typer.Typer(help="Measure how fast this package is on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("pseudo-labels")
+def bench_pseudo_labels(
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute: M = 250 and λ = 10 only.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Write the data, a page and a picture there."),
+    ] = None,
+) -> None:
+    """Time every pseudo-label solver to certified gaps, against the paper's EM and projected gradient."""
+    from cce_ray.console import RichListener
+    from cce_ray.experiments.pseudo_label_benchmark import (
+        QUICK,
+        Plan,
+        prepare_folder,
+        run_benchmark,
+        write_report,
+    )
+
+    if output:
+        prepare_folder(output)
+    with RichListener() as listener:
+        report = run_benchmark(QUICK if quick else Plan(), quick=quick, progress=listener.note)
+        for path in write_report(report, output) if output else []:
+            listener.note(f"-> {path}")
+    if json:
+        typer.echo(jsonlib.dumps(report))
+    else:
+        show_tables(report)
+
+
+def show_tables(report: dict[str, Any]) -> None:
+    """The tables of a benchmark, never folded where nobody looks at a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cce_ray.experiments.pseudo_label_tables import notes, tables
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    for table in tables(report):
+        shown = Table(title=table.title, title_justify="left")
+        for number, heading in enumerate(table.headings):
+            shown.add_column(heading, justify="right" if number else "left")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+    for note in notes(report):
+        console.print(note, markup=False)
+
+
 INTERRUPTED = 130
 REMEDIES = {
     errno.ENOSPC: "make room on that disk and run again",
