@@ -5,6 +5,7 @@ Importing this package compiles nothing and loads neither numba nor torch; the f
 
 from cce_ray.pseudo_labels.driver import Solver
 from cce_ray.pseudo_labels.em import EM
+from cce_ray.pseudo_labels.em_accelerated import EMAccelerated
 from cce_ray.pseudo_labels.estimate import estimate_pseudo_labels
 from cce_ray.pseudo_labels.exact import Exact
 from cce_ray.pseudo_labels.mirror import Mirror
@@ -14,7 +15,13 @@ from cce_ray.pseudo_labels.result import PseudoLabels
 from cce_ray.pseudo_labels.settings import PseudoLabelSettings
 
 # solver="auto" takes the first one here that can do the objective.
-SOLVERS: dict[str, type[Solver]] = {"em": EM, "pgd": PGD, "mirror": Mirror, "exact": Exact}
+SOLVERS: dict[str, type[Solver]] = {
+    "em": EM,
+    "pgd": PGD,
+    "mirror": Mirror,
+    "em_accelerated": EMAccelerated,
+    "exact": Exact,
+}
 
 __all__ = [
     "OBJECTIVES",

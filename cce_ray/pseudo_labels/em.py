@@ -60,8 +60,8 @@ class EM:
         make_scratch = em_lanes_kernel.make_scratch if lanes else em_kernel.make_scratch
         self._prices = np.empty(clusters, number)
         self._partials = np.empty((blocks, clusters + 1))
-        self._sums = np.empty(clusters)
-        blocks_kernel.label_sums(labels, self._partials, self._sums)
+        self.sums = np.empty(clusters)  # Σ_i y_i; who changes the labels from outside sets it
+        blocks_kernel.label_sums(labels, self._partials, self.sums)
         self._work = bind(
             kernel or (em_lanes_kernel.em_lanes if lanes else em_kernel.em_blocks),
             problem.probs,
@@ -78,10 +78,10 @@ class EM:
     def advance(self) -> float:
         """One EM iteration; returns max |Δy|."""
         problem = self._problem
-        mean = self._sums / problem.num_points
+        mean = self.sums / problem.num_points
         self._prices[:] = reverse_prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
         self._mapper(self._work, problem.num_blocks)
-        return float(self._sum_blocks(self._partials, self._sums))
+        return float(self._sum_blocks(self._partials, self.sums))
 
 
 def em_blocks_reference(

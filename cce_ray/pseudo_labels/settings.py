@@ -11,7 +11,7 @@ from cce_ray.settings import Settings
 class PseudoLabelSettings(Settings):
     """The solver, where it runs and when it stops."""
 
-    solver: Literal["auto", "em", "pgd", "mirror", "exact"] = "auto"
+    solver: Literal["auto", "em", "pgd", "mirror", "em_accelerated", "exact"] = "auto"
     """auto: em for cce_plus (11), pgd for cce (10), mirror for shannon (5)."""
 
     scope: Literal["batch"] = "batch"
