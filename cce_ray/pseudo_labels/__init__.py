@@ -1,4 +1,4 @@
-"""Estimating pseudo-labels y from predictions σ: EM, projected gradient, mirror descent, a certificate.
+"""Estimating pseudo-labels y from predictions σ: solvers, and a certificate of how good their answer is.
 
 Importing this package compiles nothing and loads neither numba nor torch; the first estimation does.
 """
@@ -14,13 +14,12 @@ from cce_ray.pseudo_labels.pgd import PGD
 from cce_ray.pseudo_labels.result import PseudoLabels
 from cce_ray.pseudo_labels.settings import PseudoLabelSettings
 
-# solver="auto" takes the first one here that can do the objective.
 SOLVERS: dict[str, type[Solver]] = {
     "em": EM,
-    "pgd": PGD,
-    "mirror": Mirror,
     "em_accelerated": EMAccelerated,
     "exact": Exact,
+    "pgd": PGD,
+    "mirror": Mirror,
 }
 
 __all__ = [

@@ -54,22 +54,23 @@ class Limits:
     """Stop when the certified gap is at most this."""
 
 
-def iterate(solver: Solver, limits: Limits, certify: Callable[[], float]) -> tuple[int, Reason]:
-    """Run `solver` until a limit is met; returns the number of iterations and the reason.
+def iterate(solver: Solver, limits: Limits, certify: Callable[[], float]) -> tuple[int, float, Reason]:
+    """Run `solver` until a limit is met; returns the number of iterations, the last max |Δy| and the reason.
 
     Args:
         solver: advanced in place.
         limits: the stopping rules.
         certify: the certified gap at the solver's present labels.
     """
+    change = math.inf
     for iteration in range(1, limits.max_iterations + 1):
         change = solver.advance()
         assert math.isfinite(change), "a solver left the finite numbers on checked input"
         if _may_be_close(solver, limits, iteration) and certify() <= limits.gap_tolerance:  # type: ignore[operator]
-            return iteration, "gap"
+            return iteration, change, "gap"
         if change <= (limits.tolerance if solver.gap is None else 0.0):
-            return iteration, "tolerance"
-    return limits.max_iterations, "max_iterations"
+            return iteration, change, "tolerance"
+    return limits.max_iterations, change, "max_iterations"
 
 
 def _may_be_close(solver: Solver, limits: Limits, iteration: int) -> bool:

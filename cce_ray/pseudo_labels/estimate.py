@@ -9,6 +9,7 @@ import numpy as np
 
 from cce_ray.pseudo_labels.arrays import to_array, to_floating
 from cce_ray.pseudo_labels.certificate import certified_gap
+from cce_ray.pseudo_labels.choice import choose_solver
 from cce_ray.pseudo_labels.driver import Limits, Solver, iterate
 from cce_ray.pseudo_labels.mappers import MAPPERS, choose_mapper
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
@@ -47,7 +48,8 @@ def estimate_pseudo_labels(
         prior: u, (K,), sums to one; uniform if None. Zeros are fine for "cce_plus" only.
         prior_slack: ε >= 0: a cluster's share may be anywhere within u_k (1 ± ε), not below 0, without cost:
             the fairness term becomes its minimum over such shares v with sum one.
-        solver: "em" (11), "pgd" (10) and (11), "mirror" (5), or "auto": the first of these that applies.
+        solver: "em" and "em_accelerated" (11), "exact" and "pgd" (10) and (11), "mirror" (5), or "auto":
+            "em", "pgd" or "mirror" without a `gap_tolerance`, with one the solver expected to reach it first.
         max_iterations: iteration limit, >= 0.
         tolerance: stop when max |Δy| of an iteration is at most this ("exact" does not look at it).
         gap_tolerance: stop when the objective is certified to be within this (absolute) of its minimum; None:
@@ -68,7 +70,7 @@ def estimate_pseudo_labels(
     limits = _check_limits(max_iterations, tolerance, gap_tolerance)
     array, restore = to_array(probs, "probs")
     problem = _check_problem(array, fairness_weight, objective, prior, prior_slack, known_labels)
-    solver_type = _choose_solver(solver, objective)
+    solver_type = _choose_solver(solver, problem, objective, gap_tolerance)
     if backend != "auto" and backend not in MAPPERS:
         raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, {', '.join(MAPPERS)}")
 
@@ -81,11 +83,17 @@ def estimate_pseudo_labels(
 
     if worker.gap is not None and limits.gap_tolerance is None:
         limits = replace(limits, gap_tolerance=_EXACT_GAP * (1.0 + problem.fairness_weight))
-    iterations, reason = iterate(worker, limits, certify)
+    iterations, change, reason = iterate(worker, limits, certify)
     if solver_type.double:
         labels /= labels.sum(axis=1, keepdims=True)
     labels = labels.astype(problem.probs.dtype, copy=False)  # certify and the value are of what is returned
-    return PseudoLabels(restore(labels), _value(problem, labels, objective), certify, iterations, reason)
+    return PseudoLabels(
+        restore(labels),
+        lambda: _value(problem, labels, objective),
+        certify,
+        (iterations, change),
+        lambda: reason,
+    )
 
 
 def _check_limits(max_iterations: int, tolerance: float, gap_tolerance: float | None) -> Limits:
@@ -176,14 +184,16 @@ def _check_known(known_labels: Any, num_points: int, num_clusters: int) -> np.nd
     return np.ascontiguousarray(known, dtype=np.int64)
 
 
-def _choose_solver(solver: str, objective: str) -> type[Solver]:
+def _choose_solver(
+    solver: str, problem: Problem, objective: str, gap_tolerance: float | None
+) -> type[Solver]:
     from cce_ray.pseudo_labels import SOLVERS
 
-    able = [name for name, candidate in SOLVERS.items() if objective in candidate.objectives]
     if solver == "auto":
-        return SOLVERS[able[0]]
+        return SOLVERS[choose_solver(problem, objective, gap_tolerance)]
     if solver not in SOLVERS:
         raise ValueError(f"solver: {solver!r} is unknown; choose one of auto, {', '.join(SOLVERS)}")
+    able = [name for name, candidate in SOLVERS.items() if objective in candidate.objectives]
     if solver not in able:
         raise ValueError(f"solver: {solver!r} cannot minimise {objective!r}; use {' or '.join(able)}")
     return SOLVERS[solver]

@@ -139,7 +139,7 @@ BAD = {
     "init_sum": ({"init": 2 * PROBS}, "init: row 0 sums to 2"),
     "objective": ({"objective": "ce"}, "objective: 'ce' is unknown; choose one of cce_plus, cce, shannon"),
     "solver": ({"solver": "newton"}, "solver: 'newton' is unknown; choose one of auto, em"),
-    "combination": ({"objective": "cce", "solver": "em"}, "solver: 'em' cannot minimise 'cce'; use pgd"),
+    "combination": ({"objective": "cce", "solver": "em"}, "solver: 'em' cannot minimise 'cce'; use exact or pgd"),
     "shannon_pgd": ({"objective": "shannon", "solver": "pgd"}, "use mirror"),
     "backend": ({"backend": "gpu"}, "backend: 'gpu' is unknown"),
     "iterations": ({"max_iterations": -1}, "max_iterations: -1"),

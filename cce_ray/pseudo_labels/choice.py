@@ -1,0 +1,43 @@
+"""Which solver `solver="auto"` is, from the times in docs/pseudo_labels.md."""
+
+from cce_ray.pseudo_labels.problem import Problem
+
+# Without a wanted gap: the paper's own, whose early end is part of how it trains, or the only one.
+USUAL = {"cce_plus": "em", "cce": "pgd", "shannon": "mirror"}
+
+# Entries of y from which the four float64 arrays of "exact" are too much to take unasked: 1.6 GB.
+_LARGE = 50_000_000
+# Clusters from which its K×K system is.
+_MANY = 2048
+
+
+def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None) -> str:
+    """The solver expected to be the fastest to a certified gap of `gap_tolerance`; None: no gap is wanted.
+
+    For (11) em_accelerated needs more iterations the larger λ and K and the smaller the gap; exact always
+    about ten, each of which costs O(M K²). For (10) exact is the faster throughout.
+    """
+    if gap_tolerance is None or objective == "shannon":
+        return USUAL[objective]
+    entries = problem.num_points * problem.num_clusters
+    able = problem.prior_slack == 0 and entries <= _LARGE and problem.num_clusters <= _MANY
+    if objective == "cce":
+        return "exact" if able else "pgd"
+    if able and exact_seconds(problem) < em_accelerated_seconds(problem, gap_tolerance):
+        return "exact"
+    return "em_accelerated"
+
+
+def exact_seconds(problem: Problem) -> float:
+    """About what ten iterations take on one thread: calls, passes over y, the outer products, Cholesky."""
+    points, clusters = problem.num_points, problem.num_clusters
+    per_entry = 1.3e-8 + 2.8e-11 * clusters
+    return 10 * (2.5e-4 + points * clusters * per_entry + 1e-11 * clusters**3)
+
+
+def em_accelerated_seconds(problem: Problem, gap: float) -> float:
+    """About what it takes on one thread, with iterations as seen on softmax(N(0, 1))."""
+    entries = problem.num_points * problem.num_clusters
+    growth = problem.fairness_weight**0.65 * problem.num_clusters**0.35
+    iterations = max(5.0, 5.5 * growth * (1e-3 / max(gap, 1e-12)) ** 0.25)
+    return float(iterations * (2e-5 + entries * 6e-9))
