@@ -15,7 +15,7 @@ from cce_ray.data.augmentation import AugmentationSettings
 from cce_ray.methods import METHODS, CCEPlus, MethodSettings
 from cce_ray.models import MODELS, Linear
 from cce_ray.optimizer import OptimizerSettings
-from cce_ray.pseudo_labels import SOLVERS, PseudoLabelSettings
+from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, PseudoLabelSettings
 from cce_ray.runtime import RuntimeSettings
 from cce_ray.settings import Settings
 from cce_ray.tracking import TrackingSettings
@@ -67,7 +67,26 @@ class RunConfig(Settings):
                 f"pseudo_labels.solver: {self.pseudo_labels.solver!r} cannot solve for method {method.name}; "
                 f"set it to auto or {' or '.join(able)}"
             )
+        self._prior_fits()
         return self
+
+    def _prior_fits(self) -> None:
+        method, wanted = self.method, self.pseudo_labels
+        for key in ("prior", "prior_slack"):
+            if not method.objective and getattr(wanted, key) != type(wanted).model_fields[key].default:
+                raise ValueError(
+                    f"pseudo_labels.{key}: method {method.name} does not read it; leave it out or set method="
+                    f"{' or '.join(name for name, kind in METHODS.items() if kind.objective)}"
+                )
+        if isinstance(wanted.prior, str):
+            return
+        if self.data.num_clusters:
+            wanted.check_clusters(self.data.num_clusters)
+        if min(wanted.prior) == 0 and OBJECTIVES[method.objective].needs_positive_prior:
+            raise ValueError(
+                f"pseudo_labels.prior: 0 for cluster {wanted.prior.index(0)} makes the loss of method "
+                f"{method.name} infinite; set method=cce_plus or give positive probabilities"
+            )
 
     def resolved(self) -> RunConfig:
         """The same run with the data set's augmentation and this machine's thread count filled in."""

@@ -47,11 +47,16 @@ class MethodSettings(Settings):
         return None
 
     def labels(
-        self, probs: Tensor, settings: PseudoLabelSettings, known_labels: np.ndarray | None = None
+        self,
+        probs: Tensor,
+        settings: PseudoLabelSettings,
+        known_labels: np.ndarray | None = None,
+        prior: np.ndarray | None = None,
     ) -> PseudoLabels:
         """Pseudo-labels y (B, K) of a batch from its predictions σ (B, K), on the CPU, without gradient.
 
-        `known_labels` (B,) int64 fixes the labels of some samples; -1 is unknown.
+        `known_labels` (B,) int64 fixes the labels of some samples; -1 is unknown. `prior` (K,) holds the
+        wanted shares of the clusters; None: those of the settings.
         """
         raise TypeError(f"method {self.name} estimates no pseudo-labels")
 

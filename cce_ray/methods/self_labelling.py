@@ -39,11 +39,19 @@ class SelfLabelling(MethodSettings):
         """Of each point, (B,), from logits and labels (B, K)."""
 
     def labels(
-        self, probs: Tensor, settings: PseudoLabelSettings, known_labels: np.ndarray | None = None
+        self,
+        probs: Tensor,
+        settings: PseudoLabelSettings,
+        known_labels: np.ndarray | None = None,
+        prior: np.ndarray | None = None,
     ) -> PseudoLabels:
         """y (B, K) that minimises the objective for the predictions σ, warm-started at σ."""
         labels: PseudoLabels = settings.estimate(
-            probs, fairness_weight=self.fairness_weight, objective=self.objective, known_labels=known_labels
+            probs,
+            fairness_weight=self.fairness_weight,
+            objective=self.objective,
+            known_labels=known_labels,
+            prior=prior,
         )
         return labels
 

@@ -74,6 +74,7 @@ def check_fits(config: RunConfig, dataset: Dataset) -> None:
             f"optimizer.batch_size: {config.optimizer.batch_size} is more than the {size} training samples; "
             f"set optimizer.batch_size={size} or less"
         )
+    config.pseudo_labels.check_clusters(dataset.num_clusters)
     # Building the model tells whether it can take samples of this shape.
     config.model.build(dataset.samples.shape, dataset.num_clusters)
 

@@ -48,6 +48,8 @@ class Job:
     optimizer: torch.optim.Optimizer
     batches: Batches
     watch: EpochWatch
+    prior: np.ndarray | None = None
+    """The clusters' shares u, (K,), as estimated so far; None where they do not change."""
     history: list[dict[str, float]] = field(default_factory=list)
     epoch: int = 0
     batch: int = 0
@@ -135,6 +137,7 @@ def start(
         optimizer=config.optimizer.build(model),
         batches=batches,
         watch=EpochWatch(len(dataset.samples), dataset.num_clusters),
+        prior=config.pseudo_labels.first_prior(dataset.num_clusters),
     )
     for group in job.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -180,6 +183,8 @@ def finish_epoch(job: Job) -> None:
     metrics = job.watch.finish(job.dataset.labels)
     metrics["throughput/samples_per_second"] = job.samples_per_second
     metrics["em/share_of_time"] = job.em_seconds / max(job.seconds, 1e-9)
+    if job.prior is not None:
+        metrics |= {"prior/smallest": float(job.prior.min()), "prior/largest": float(job.prior.max())}
     job.epoch, job.batch = job.epoch + 1, 0
     every = job.config.runtime.evaluate_every
     if every and job.epoch % every == 0 and job.dataset.labels is not None:
@@ -228,12 +233,13 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
             "or set optimizer.clip_norm"
         )
     started = time.perf_counter()
-    estimated = method.labels(probs, config.pseudo_labels)
+    estimated = method.labels(probs, config.pseudo_labels, prior=job.prior)
     job.em_seconds += time.perf_counter() - started
     labels = to_device(estimated.labels, job.context.device)
     parts = method.loss(logits, augmented_logits, labels)
     update(job, torch.stack(list(parts.values())).sum())
     job.watch.add(indices.numpy(), probs.numpy(), parts, estimated.iterations)
+    job.prior = config.pseudo_labels.next_prior(job.prior, probs.numpy(), job.step / job.total_steps)
 
 
 def update(job: Job, loss: Tensor) -> None:
@@ -271,6 +277,7 @@ def state_of(job: Job) -> dict[str, Any]:
         "model": job.model.state_dict(),
         "optimizer": job.optimizer.state_dict(),
         "watch": job.watch.state(),
+        "prior": None if job.prior is None else torch.from_numpy(job.prior.copy()),
         "history": job.history,
         "position": [job.epoch, job.batch, job.samples],
         "times": [job.seconds, job.em_seconds],
@@ -295,6 +302,8 @@ def restore(job: Job, state: dict[str, Any]) -> None:
     job.model.load_state_dict(state["model"])
     job.optimizer.load_state_dict(state["optimizer"])
     job.watch.restore(state["watch"], job.context.device)
+    if job.prior is not None:
+        job.prior = state["prior"].numpy().copy()
     job.history = state["history"]
     job.epoch, job.batch, job.samples = state["position"]
     job.seconds, job.em_seconds = state["times"]
