@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, compiled_strictly
+from cce_ray.pseudo_labels.jit import compiled, compiled_for_nan, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR
 
 ROW_FINE, ROW_NOT_FINITE, ROW_NEGATIVE, ROW_SUM = 0, 1, 2, 3
 
 
-@compiled_strictly
+@compiled_for_nan
 def start_rows(source: np.ndarray, floor: float, tolerance: float, labels: np.ndarray) -> tuple[int, int]:
     """Check the rows of `source` and write max(source, floor), normalised, to `labels`.
 
@@ -18,20 +18,30 @@ def start_rows(source: np.ndarray, floor: float, tolerance: float, labels: np.nd
     """
     for i in range(source.shape[0]):
         total = 0.0
+        negative = 0.0
+        for k in range(source.shape[1]):
+            total += np.float64(source[i, k])
+            negative += 1.0 if source[i, k] < 0.0 else 0.0
+        if not abs(total - 1.0) <= tolerance or negative > 0.0:
+            return _fault(source, i), i
         lifted = 0.0
         for k in range(source.shape[1]):
-            value = np.float64(source[i, k])
-            if not math.isfinite(value):
-                return ROW_NOT_FINITE, i
-            if value < 0.0:
-                return ROW_NEGATIVE, i
-            total += value
-            lifted += max(value, floor)
-        if abs(total - 1.0) > tolerance:
-            return ROW_SUM, i
+            lifted += larger(np.float64(source[i, k]), floor)
+        factor = 1.0 / lifted
         for k in range(source.shape[1]):
-            labels[i, k] = max(np.float64(source[i, k]), floor) / lifted
+            labels[i, k] = larger(np.float64(source[i, k]), floor) * factor
     return ROW_FINE, -1
+
+
+@compiled_for_nan
+def _fault(source: np.ndarray, i: int) -> int:
+    """What is wrong with a row that is no distribution: what its first bad entry says, else its sum."""
+    for k in range(source.shape[1]):
+        if not math.isfinite(source[i, k]):
+            return ROW_NOT_FINITE
+        if source[i, k] < 0.0:
+            return ROW_NEGATIVE
+    return ROW_SUM
 
 
 @compiled

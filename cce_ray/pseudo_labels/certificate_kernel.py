@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled
+from cce_ray.pseudo_labels.jit import compiled, larger
 from cce_ray.pseudo_labels.problem import LOG_FLOOR
 
 _MAX_CUTS = 64  # each cut finds a new class on the upper hull; two or three are usual
@@ -32,41 +32,48 @@ def collision_minimum(i: int, probs: np.ndarray, prices: np.ndarray) -> float:
     Two lines are kept: `left` rises slower than ln t at the optimum, `right` faster. The best t of these two
     either is the optimum or shows a higher line, which replaces the one on its side.
     """
-    right = 0
-    for k in range(1, probs.shape[1]):
-        if probs[i, k] > probs[i, right] or (probs[i, k] == probs[i, right] and prices[k] > prices[right]):
-            right = k
-    left = _highest_line(i, 1.0 / np.float64(probs[i, right]), probs, prices)
-    best = -math.inf
+    right = np.float64(probs[i, 0])
+    for k in range(probs.shape[1]):
+        right = larger(right, np.float64(probs[i, k]))
+    right_price = -math.inf
+    for k in range(probs.shape[1]):
+        right_price = larger(right_price, prices[k] if probs[i, k] == right else -math.inf)
+    left, height = _highest_line(i, 1.0 / right, probs, prices)
+    left_price = height - left / right
+    best = -height - math.log(right) + 1.0
     for _ in range(_MAX_CUTS):
-        low, high = np.float64(probs[i, left]), np.float64(probs[i, right])
-        point = 1.0 / high
-        if low < high:
-            crossing = (prices[left] - prices[right]) / (high - low)
-            point = 1.0 / low if low * crossing >= 1.0 else max(point, crossing)
-        top = _highest_line(i, point, probs, prices)
-        height = np.float64(probs[i, top]) * point + prices[top]
+        point = 1.0 / right
+        if left < right:
+            crossing = (left_price - right_price) / (right - left)
+            point = 1.0 / left if left * crossing >= 1.0 else max(point, crossing)
+        slope, height = _highest_line(i, point, probs, prices)
         best = max(best, 1.0 + math.log(point) - height)
-        if top in (left, right) or height <= max(low * point + prices[left], high * point + prices[right]):
+        known = max(left * point + left_price, right * point + right_price)
+        if slope in (left, right) or slope < 0.0 or height <= known:
             break
-        if np.float64(probs[i, top]) * point <= 1.0:
-            left = top
+        if slope * point <= 1.0:
+            left = slope
+            left_price = height - slope * point
         else:
-            right = top
+            right = slope
+            right_price = height - slope * point
     return best
 
 
 @compiled
-def _highest_line(i: int, point: float, probs: np.ndarray, prices: np.ndarray) -> int:
-    """arg max_k σ_k t + p_k."""
-    top = 0
+def _highest_line(i: int, point: float, probs: np.ndarray, prices: np.ndarray) -> tuple[float, float]:
+    """The slope σ_k of the highest line at t, -1 where rounding hides it, and max_k σ_k t + p_k.
+
+    Two loops, as LLVM vectorises none that keeps the place of a maximum.
+    """
     height = -math.inf
     for k in range(probs.shape[1]):
-        value = np.float64(probs[i, k]) * point + prices[k]
-        if value > height:
-            height = value
-            top = k
-    return top
+        height = larger(height, np.float64(probs[i, k]) * point + prices[k])
+    slope = -1.0
+    for k in range(probs.shape[1]):
+        sigma = np.float64(probs[i, k])
+        slope = larger(slope, sigma if sigma * point + prices[k] >= height else -1.0)
+    return slope, height
 
 
 @compiled

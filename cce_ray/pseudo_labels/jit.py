@@ -24,8 +24,13 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compiled_strictly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `compiled`, with IEEE rules: for code that looks for NaN."""
+    """As `compiled`, with IEEE rules and in the written order."""
     return _compile(function, fastmath=False)
+
+
+def compiled_for_nan(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `compiled`, but NaN keeps its rules: for code that looks for it."""
+    return _compile(function, fastmath=_FAST - {"nnan"})
 
 
 def _compile(function: Callable[..., Any], fastmath: Any) -> Callable[..., Any]:
