@@ -83,6 +83,19 @@ def test_a_name_is_switched_before_its_other_keys_are_set() -> None:
         ("data.num_clusters=1", ["data.num_clusters", "1"]),
         ("optimizer.batch_size=1", ["optimizer.batch_size", "2"]),
         ("pseudo_labels.scope=dataset", ["pseudo_labels.scope", "batch"]),
+        ("pseudo_labels.prior=estimated", ["pseudo_labels.prior", "'uniform' or 'estimate'", "'estimated'"]),
+        (
+            "pseudo_labels.prior=[0.5, 0.6]",
+            ["pseudo_labels.prior: the", "sum to 1.1", "[0.5, 0.6]"],
+        ),
+        ("pseudo_labels.prior_slack=-0.1", ["pseudo_labels.prior_slack", "-0.1"]),
+        ("pseudo_labels.prior_slack=.nan", ["pseudo_labels.prior_slack", "nan"]),
+        (
+            "pseudo_labels.prior_floor=0.1",
+            ["pseudo_labels.prior_floor: only an", "prior=estimate"],
+        ),
+        ("pseudo_labels.prior_floor=1", ["pseudo_labels.prior_floor", "less than 1"]),
+        ("pseudo_labels.prior_rate=0", ["pseudo_labels.prior_rate", "greater than 0"]),
         ("name=a/b", ["name", "a/b"]),
         ("optimizer.momentum=0.9", ["optimizer.momentum", "adam", "optimizer.name=sgd"]),
         ("optimizer=3", ["optimizer", "3"]),
@@ -148,6 +161,28 @@ def test_a_solver_that_cannot_solve_for_the_method_is_refused(method: str, able:
         config(f"method={method}", f"pseudo_labels.solver={wrong}")
     for solver in able.split(" or "):
         config(f"method={method}", f"pseudo_labels.solver={solver}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["data.num_clusters=3", "pseudo_labels.prior=[0.5, 0.5]"], "prior: 2 probabilities for 3 clusters"),
+        (
+            ["method=cce", "pseudo_labels.prior=[1, 0]"],
+            "prior: 0 for cluster 1 makes the loss",
+        ),
+        (["method=kmeans", "pseudo_labels.prior=estimate"], "prior: method kmeans does not read it"),
+        (["method=kmeans", "pseudo_labels.prior_slack=0.1"], "prior_slack: method kmeans does not read it"),
+        (
+            ["pseudo_labels.solver=exact", "pseudo_labels.prior_slack=0.1"],
+            "prior_slack: 0.1 is more",
+        ),
+    ],
+)
+def test_a_prior_that_does_not_fit_is_refused(overrides: list[str], told: str) -> None:
+    with pytest.raises(ValueError, match=rf"^pseudo_labels\.{told}") as caught:
+        config(*overrides)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_model_that_the_method_cannot_use_is_refused() -> None:

@@ -18,15 +18,18 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class PseudoLabelSettings(Settings):
     """The solver, where it runs and when it stops."""
 
-    solver: Literal["auto", "em", "pgd", "mirror", "em_accelerated", "exact"] = "auto"
-    """auto: em for cce_plus (11), pgd for cce (10), mirror for shannon (5)."""
+    solver: Literal["auto", "em", "em_accelerated", "exact", "pgd", "mirror"] = "auto"
+    """auto: em for cce_plus (11), pgd for cce (10), mirror for shannon (5); with a gap_tolerance, the one
+    that is expected to reach it first. em and em_accelerated solve (11), exact and pgd (11) and (10),
+    mirror (5)."""
 
     scope: Literal["batch"] = "batch"
     """Whose means the fairness term balances: those of the batch."""
 
-    backend: Literal["auto", "inline", "threads"] = "auto"
-    """inline: the calling thread; threads: as many as runtime.threads; auto: threads where the batch is large
-    enough to gain. The labels are the same to the last bit."""
+    backend: Literal["auto", "inline", "threads", "gpu"] = "auto"
+    """inline: the calling thread; threads: as many as runtime.threads, with the same labels to the last bit;
+    gpu: EM where the network is, for cce_plus without gap_tolerance and prior_slack; auto: gpu where the
+    network is on one and that can do it, else threads where the batch is large enough to gain."""
 
     max_iterations: int = Field(default=100, ge=1)
     """Iteration limit. Stopping early keeps labels soft: as much a hyper-parameter as the fairness weight."""
@@ -97,6 +100,15 @@ class PseudoLabelSettings(Settings):
         if prior is None or progress < self.prior_warmup:
             return prior
         return next_prior(prior, probs, rate=self.prior_rate, floor=self.prior_floor)
+
+    def on_device(self, probs: Any, objective: str) -> bool:
+        """Whether labels for these predictions are estimated on their device, a GPU, and not on the host."""
+        from cce_ray.pseudo_labels.choice import choose_backend
+
+        return (
+            choose_backend(self.backend, probs, objective, self.solver, self.gap_tolerance, self.prior_slack)
+            == "gpu"
+        )
 
     def estimate(self, probs: Any, *, objective: str, fairness_weight: float, **options: Any) -> PseudoLabels:
         """`estimate_pseudo_labels` under these settings; `options` are its prior, known_labels and init.
