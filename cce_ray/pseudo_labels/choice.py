@@ -1,5 +1,10 @@
-"""Which solver `solver="auto"` is, from the times in docs/pseudo_labels.md."""
+"""Which solver `solver="auto"` is, from the times in docs/pseudo_labels.md, and which backend "auto" is."""
 
+import os
+import sys
+from typing import Any
+
+from cce_ray.pseudo_labels.mappers import MAPPERS
 from cce_ray.pseudo_labels.problem import Problem
 
 # Without a wanted gap: the paper's own, whose early end is part of how it trains, or the only one.
@@ -41,3 +46,38 @@ def em_accelerated_seconds(problem: Problem, gap: float) -> float:
     growth = problem.fairness_weight**0.65 * problem.num_clusters**0.35
     iterations = max(5.0, 5.5 * growth * (1e-3 / max(gap, 1e-12)) ** 0.25)
     return float(iterations * (2e-5 + entries * 6e-9))
+
+
+def choose_backend(
+    backend: str, probs: Any, objective: str, solver: str, gap_tolerance: float | None, prior_slack: float
+) -> str:
+    """ "gpu", or else what the host is to do: "auto", "inline" or "threads".
+
+    Raises:
+        ValueError: the backend is unknown, or "gpu" cannot do this.
+    """
+    if backend not in ("auto", "gpu", *MAPPERS):
+        raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, gpu, {', '.join(MAPPERS)}")
+    able = objective == "cce_plus" and solver in ("auto", "em") and gap_tolerance is None and prior_slack == 0
+    if backend == "auto":
+        return "gpu" if able and _device_of(probs) != "cpu" else "auto"
+    if backend != "gpu":
+        return backend
+    if not able:
+        raise ValueError(
+            "backend: 'gpu' does EM for 'cce_plus', without gap_tolerance and prior_slack; "
+            "leave these out or use auto"
+        )
+    # Triton's interpreter, for tests, works on the host.
+    if _device_of(probs) == "cpu" and not (_is_tensor(probs) and os.environ.get("TRITON_INTERPRET")):
+        raise ValueError("backend: 'gpu' needs probs as a tensor on a GPU; move them there or use auto")
+    return "gpu"
+
+
+def _is_tensor(values: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
+def _device_of(values: Any) -> str:
+    return str(values.device.type) if _is_tensor(values) else "cpu"

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from numbers import Real
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from cce_ray.pseudo_labels.arrays import to_array, to_floating
 from cce_ray.pseudo_labels.certificate import certified_gap
-from cce_ray.pseudo_labels.choice import choose_solver
+from cce_ray.pseudo_labels.choice import choose_backend, choose_solver
 from cce_ray.pseudo_labels.driver import Limits, Solver, iterate
-from cce_ray.pseudo_labels.mappers import MAPPERS, choose_mapper
+from cce_ray.pseudo_labels.mappers import choose_mapper
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
 from cce_ray.pseudo_labels.result import PseudoLabels
@@ -58,7 +59,9 @@ def estimate_pseudo_labels(
         init: the start y, (M, K); its exact zeros are kept by EM (Property 1) and mirror descent; "exact"
             starts half-way between it and the uniform distribution. By default σ, lifted to 1e-8 where
             softmax underflowed, so that every class can grow.
-        backend: "inline", "threads" or "auto" (threads for large M·K); cannot change a bit of the labels.
+        backend: "inline", "threads" (neither changes a bit of the labels), "gpu" (EM where the tensor is, in
+            its own precision, without `gap_tolerance` and `prior_slack`), or "auto": "gpu" for tensors on one
+            if that can do it, else on the host, by threads for large M·K.
 
     Returns:
         PseudoLabels: labels of the same kind and device as `probs`, objective, gap (computed on first
@@ -68,11 +71,11 @@ def estimate_pseudo_labels(
         ValueError: an argument is unusable; one line says which, its value and the remedy.
     """
     limits = _check_limits(max_iterations, tolerance, gap_tolerance)
+    if choose_backend(backend, probs, objective, solver, gap_tolerance, prior_slack) == "gpu":
+        return estimate_on_device(probs, fairness_weight, prior, limits, known_labels, init)
     array, restore = to_array(probs, "probs")
     problem = _check_problem(array, fairness_weight, objective, prior, prior_slack, known_labels)
     solver_type = _choose_solver(solver, problem, objective, gap_tolerance)
-    if backend != "auto" and backend not in MAPPERS:
-        raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, {', '.join(MAPPERS)}")
 
     labels = _start(problem, init, solver_type.double, half=array.dtype.itemsize < 4 or _is_half(probs))
     mapper = choose_mapper(backend, labels.size)
@@ -93,6 +96,45 @@ def estimate_pseudo_labels(
         certify,
         (iterations, change),
         lambda: reason,
+    )
+
+
+def estimate_on_device(
+    probs: Any, fairness_weight: float, prior: Any, limits: Limits, known_labels: Any, init: Any
+) -> PseudoLabels:
+    """EM on the device of `probs`, a tensor. The host waits for it once, to look at the values of σ; the
+    objective and the gap are computed on the host, if they are asked for."""
+    import torch
+
+    from cce_ray.pseudo_labels.device_em import check_on_device, em_on_device
+
+    probs = probs.detach()
+    _check_shape(tuple(probs.shape))
+    _check_weight(fairness_weight)
+    check_on_device(probs)
+    shares = _check_prior(prior, probs.shape[1], "cce_plus")
+    known = _check_known(known_labels, *probs.shape)
+    found = em_on_device(
+        probs,
+        None if prior is None else torch.from_numpy(shares).to(probs.device),
+        float(fairness_weight),
+        max_iterations=limits.max_iterations,
+        tolerance=limits.tolerance,
+        known=None if known_labels is None else torch.from_numpy(known).to(probs.device),
+        init=None if init is None else torch.as_tensor(init, device=probs.device),
+    )
+
+    @lru_cache(maxsize=1)
+    def host() -> tuple[Problem, np.ndarray]:
+        array = to_floating(to_array(probs, "probs")[0], "probs")
+        return Problem(array, shares, float(fairness_weight), known), to_array(found.labels, "labels")[0]
+
+    return PseudoLabels(
+        found.labels,
+        lambda: _value(*host(), "cce_plus"),
+        lambda: certified_gap(*host(), "cce_plus"),
+        (found.iterations, found.change),
+        lambda: "tolerance" if float(found.change) <= limits.tolerance else "max_iterations",
     )
 
 
@@ -121,14 +163,8 @@ def _check_problem(
     known_labels: Any,
 ) -> Problem:
     """Everything but the rows' values, which `_start` looks at."""
-    if array.ndim != 2 or array.shape[0] < 1:
-        raise ValueError(f"probs: shape {array.shape} is not (points, clusters); give one row a point")
-    if array.shape[1] < 2:
-        raise ValueError(f"probs: {array.shape[1]} column(s) make no clustering; give at least 2 clusters")
-    if not (_is_number(fairness_weight) and 0 < fairness_weight < math.inf):
-        raise ValueError(
-            f"fairness_weight: {fairness_weight!r} is not a positive number; give λ > 0, such as 10"
-        )
+    _check_shape(array.shape)
+    _check_weight(fairness_weight)
     if objective not in OBJECTIVES:
         raise ValueError(f"objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}")
     if not (_is_number(prior_slack) and 0 <= prior_slack < math.inf):
@@ -143,6 +179,20 @@ def _check_problem(
         _check_known(known_labels, *array.shape),
         float(prior_slack),
     )
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or shape[0] < 1:
+        raise ValueError(f"probs: shape {shape} is not (points, clusters); give one row a point")
+    if shape[1] < 2:
+        raise ValueError(f"probs: {shape[1]} column(s) make no clustering; give at least 2 clusters")
+
+
+def _check_weight(fairness_weight: float) -> None:
+    if not (_is_number(fairness_weight) and 0 < fairness_weight < math.inf):
+        raise ValueError(
+            f"fairness_weight: {fairness_weight!r} is not a positive number; give λ > 0, such as 10"
+        )
 
 
 def _check_prior(prior: Any, num_clusters: int, objective: str) -> np.ndarray:

@@ -17,6 +17,7 @@ from cce_ray.data import Batches, Dataset, augment, normalization
 from cce_ray.data.batches import to_device
 from cce_ray.metrics import clustering_scores
 from cce_ray.models import Classifier
+from cce_ray.pseudo_labels import PseudoLabels
 from cce_ray.training.checkpoints import load_checkpoint
 from cce_ray.training.context import RunContext
 from cce_ray.training.evaluation import predict
@@ -50,6 +51,8 @@ class Job:
     watch: EpochWatch
     prior: np.ndarray | None = None
     """The clusters' shares u, (K,), as estimated so far; None where they do not change."""
+    estimated: PseudoLabels | None = None
+    """The epoch's latest."""
     history: list[dict[str, float]] = field(default_factory=list)
     epoch: int = 0
     batch: int = 0
@@ -183,6 +186,9 @@ def finish_epoch(job: Job) -> None:
     metrics = job.watch.finish(job.dataset.labels)
     metrics["throughput/samples_per_second"] = job.samples_per_second
     metrics["em/share_of_time"] = job.em_seconds / max(job.seconds, 1e-9)
+    if job.estimated is not None:
+        metrics["em/gap"] = job.estimated.gap
+        job.estimated = None
     if job.prior is not None:
         metrics |= {"prior/smallest": float(job.prior.min()), "prior/largest": float(job.prior.max())}
     job.epoch, job.batch = job.epoch + 1, 0
@@ -209,7 +215,8 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     config, method = job.config, job.config.method
     with autocast(job):
         logits = job.forward(inputs).float()
-    probs, copied = to_host(torch.softmax(logits.detach(), 1))
+    predicted = torch.softmax(logits.detach(), 1)
+    probs, copied = to_host(predicted)
     augmented_logits = None
     if method.wants_augmented_view:
         # Before the pseudo-labels: a GPU computes this while the host estimates them.
@@ -233,12 +240,13 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
             "or set optimizer.clip_norm"
         )
     started = time.perf_counter()
-    estimated = method.labels(probs, config.pseudo_labels, prior=job.prior)
+    source = predicted if config.pseudo_labels.on_device(predicted, method.objective) else probs
+    estimated = job.estimated = method.labels(source, config.pseudo_labels, prior=job.prior)
     job.em_seconds += time.perf_counter() - started
     labels = to_device(estimated.labels, job.context.device)
     parts = method.loss(logits, augmented_logits, labels)
     update(job, torch.stack(list(parts.values())).sum())
-    job.watch.add(indices.numpy(), probs.numpy(), parts, estimated.iterations)
+    job.watch.add(indices.numpy(), probs.numpy(), parts, estimated.progress[0])
     job.prior = config.pseudo_labels.next_prior(job.prior, probs.numpy(), job.step / job.total_steps)
 
 

@@ -27,12 +27,14 @@ class EpochWatch:
     def clear(self) -> None:
         """Forget the sums, keep the predictions."""
         self.sums: dict[str, Tensor] = {}
-        self.samples, self.confidence, self.em_iterations, self.batches = 0, 0.0, 0, 0
+        self.em_iterations: int | Tensor = 0
+        self.samples, self.confidence, self.batches = 0, 0.0, 0
 
     def add(
-        self, indices: np.ndarray, probs: np.ndarray, parts: Mapping[str, Tensor], iterations: int
+        self, indices: np.ndarray, probs: np.ndarray, parts: Mapping[str, Tensor], iterations: int | Tensor
     ) -> None:
-        """Count one batch: sample indices (B,), predictions (B, K) on the host, parts of the loss."""
+        """Count one batch: sample indices (B,), predictions (B, K) on the host, parts of the loss, iterations
+        of the pseudo-labels (where a device did them, a tensor there)."""
         size = len(indices)
         for name, value in parts.items():
             weighted = value.detach().double() * size
@@ -50,7 +52,7 @@ class EpochWatch:
         return {
             "loss/total": sum(losses.values()),
             **losses,
-            "em/iterations": self.em_iterations / max(1, self.batches),
+            "em/iterations": float(self.em_iterations) / max(1, self.batches),
             "confidence/mean": self.confidence / max(1, self.samples),
             "clusters/used": float(used_clusters(cluster_sizes(seen, self.num_clusters))),
         }
@@ -72,7 +74,7 @@ class EpochWatch:
         """Everything, for a checkpoint."""
         return {
             "sums": {name: value.cpu() for name, value in self.sums.items()},
-            "counts": [self.samples, self.confidence, self.em_iterations, self.batches],
+            "counts": [self.samples, self.confidence, int(self.em_iterations), self.batches],
             "predictions": torch.from_numpy(self.predictions.copy()),
             "previous": None if self.previous is None else torch.from_numpy(self.previous.copy()),
         }

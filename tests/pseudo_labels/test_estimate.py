@@ -49,9 +49,26 @@ class TestKinds:
         assert np.array_equal(estimate(torch.from_numpy(PROBS.T.copy()).T).labels.numpy(), expected)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-    def test_cuda_tensors_go_through_the_host_and_back(self) -> None:
-        labels = estimate(torch.from_numpy(PROBS).cuda()).labels
-        assert labels.is_cuda and np.array_equal(labels.cpu().numpy(), estimate().labels)
+    def test_cuda_tensors_stay_there_or_go_through_the_host_and_back(self) -> None:
+        probs = torch.from_numpy(PROBS).cuda()
+        for backend in ("auto", "gpu", "threads"):
+            labels = estimate(probs, backend=backend).labels
+            assert labels.is_cuda
+            np.testing.assert_allclose(labels.cpu().numpy(), estimate().labels, atol=1e-6)
+
+    def test_the_backend_of_devices_gives_what_the_others_give(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")  # lets it work on the host, here with torch's operators
+        known = np.where(np.arange(len(PROBS)) % 9 == 0, 1, -1)
+        options = {"max_iterations": 30, "prior": np.array([0.4, 0.3, 0.1, 0.1, 0.1]), "known_labels": known}
+        expected = estimate(**options)
+        found = estimate(torch.from_numpy(PROBS), backend="gpu", **options)
+        assert isinstance(found.labels, torch.Tensor) and found.labels.dtype == torch.float64
+        np.testing.assert_allclose(found.labels.numpy(), expected.labels, atol=1e-8)
+        assert found.objective == pytest.approx(expected.objective, abs=1e-9)
+        assert found.gap == pytest.approx(expected.gap, abs=1e-6)
+        assert (found.iterations, found.reason) == (expected.iterations, expected.reason)
+        with pytest.raises(ValueError, match="probs: row 3 holds NaN"):
+            estimate(torch.from_numpy(PROBS).index_fill(0, torch.tensor(3), torch.nan), backend="gpu")
 
     def test_options_may_be_tensors(self) -> None:
         known = np.full(len(PROBS), -1)
@@ -141,7 +158,10 @@ BAD = {
     "solver": ({"solver": "newton"}, "solver: 'newton' is unknown; choose one of auto, em"),
     "combination": ({"objective": "cce", "solver": "em"}, "solver: 'em' cannot minimise 'cce'; use exact or pgd"),
     "shannon_pgd": ({"objective": "shannon", "solver": "pgd"}, "use mirror"),
-    "backend": ({"backend": "gpu"}, "backend: 'gpu' is unknown"),
+    "backend": ({"backend": "tpu"}, "backend: 'tpu' is unknown; choose one of auto, gpu, inline, threads"),
+    "backend_gpu": ({"backend": "gpu"}, "backend: 'gpu' needs probs as a tensor on a GPU"),
+    "backend_gpu_gap": ({"backend": "gpu", "gap_tolerance": 0.1}, "backend: 'gpu' does EM for 'cce_plus'"),
+    "backend_gpu_pgd": ({"backend": "gpu", "solver": "pgd"}, "backend: 'gpu' does EM for 'cce_plus'"),
     "iterations": ({"max_iterations": -1}, "max_iterations: -1"),
     "iterations_type": ({"max_iterations": 1.5}, "max_iterations: 1.5"),
     "tolerance": ({"tolerance": float("nan")}, "tolerance: nan"),

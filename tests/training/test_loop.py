@@ -107,6 +107,7 @@ def test_every_epoch_reports_the_losses_and_the_watch(digits_config: RunConfig) 
         assert 1 <= epoch["clusters/used"] <= 10
         assert 0.1 <= epoch["confidence/mean"] <= 1
         assert epoch["em/iterations"] <= 10
+        assert 0 <= epoch["em/gap"] < 10
     assert "labels/churn" not in result.history[0]
     assert 0 <= result.history[1]["labels/churn"] <= 1
     assert ["score/accuracy" in epoch for epoch in result.history] == [False, True, False, True]
