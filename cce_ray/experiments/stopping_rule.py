@@ -1,8 +1,8 @@
 """Which stopping rule of the pseudo-labels trains best? `python -m cce_ray.experiments.stopping_rule [DATA]`
 
 Runs of `jobs/runs` with EM stopped after ever more iterations and with the exact optimum, at three λ, six
-seeds each; renders accuracy against the certified gap at which the solver stopped as stopping_rule.md, .png and
-.json in docs. DATA is the folder of the feature files; runs whose data are absent are named in the page.
+seeds each; renders accuracy against the certified gap at which the solver stopped as stopping_rule.md, .png
+and .json in docs. DATA is the folder of the feature files; a set whose file is absent is named in the page.
 """
 
 from __future__ import annotations
@@ -90,10 +90,11 @@ def page(found: dict[str, list[dict[str, Any]]], seeds: int) -> str:
         "# Which stopping rule trains best?",
         "",
         f"Rendered by `python -m cce_ray.experiments.stopping_rule FOLDER` at commit `{cell['commit']}`;",
-        f"hardware: {cell['device']}, one thread a run. Accuracy: mean ± standard deviation over {seeds} seeds",
-        f"(0 to {seeds - 1}) of the runs `jobs/runs/*.yaml`, with only λ and the stopping rule changed. The gap",
-        "is the certified one of each epoch's last batch, averaged over epochs and seeds: what the pseudo-labels",
-        "of a batch miss of the minimum of (12). `EM n` does n iterations; `exact` solves to a gap of 1e-7.",
+        f"hardware: {cell['device']}, one thread a run. Accuracy: mean ± standard deviation over",
+        f"{seeds} seeds (0 to {seeds - 1}) of the runs `jobs/runs/*.yaml`, with only λ and the stopping rule",
+        "changed. The gap is the certified one of each epoch's last batch, averaged over epochs and seeds:",
+        "what the pseudo-labels of a batch miss of the minimum of (12). `EM n` does n iterations; `exact`",
+        "solves to a gap of 1e-7.",
         "",
         "![Accuracy against the certified gap at which the solver stopped](stopping_rule.png)",
     ]
