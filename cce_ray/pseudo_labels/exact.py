@@ -1,15 +1,18 @@
 """The optimum of (11) or (10) by a primal-dual interior point method (Mehrotra's predictor and corrector).
 
-The optimality conditions of y >= 0 with multipliers z, of the rows' sums with ν, and of the means,
+The optimality conditions of y >= 0 with multipliers z, of the rows' sums with ν, of x_i = σ_iᵀy_i with t and
+of the means,
 
-    -σ_i/(σ_iᵀy_i) - p + ν_i - z_i = 0,  1ᵀy_i = 1,  y_ik z_ik = μ -> 0,  p_k ȳ_k = λ u_k   (11),
-                                                                      p_k = -λ ln(ȳ_k/u_k)  (10),
+    -σ_i t_i - p + ν_i - z_i = 0,  1ᵀy_i = 1,  t_i x_i = 1,  y_ik z_ik = μ -> 0,  p_k ȳ_k = λ u_k  (11),
+                                                                            p_k = -λ ln(ȳ_k/u_k)   (10),
 
-couple the rows by the K prices p alone. Newton's method eliminates every row in closed form (a diagonal plus
-two outer products, `exact_kernel`), which leaves a positive definite K×K system for the change of the prices:
-(mean_i N_i + curvature) dp = ..., with dȳ = mean_i N_i dp + ... . Ten to twenty iterations reach a gap of
-1e-8 whatever λ and however many rows are soft, where EM needs thousands. One costs O(M K²) for the system,
-by BLAS, and O(M K) for the rest; the memory is four float64 arrays of y's shape.
+couple the rows by the K prices p alone. All equations of (11) are linear but for products of a primal and a
+dual number, as in a linear program: y may go another length than z, t, ν and p without losing feasibility,
+which σ_i/x_i in the place of t_i would not allow. Newton's method eliminates every row in closed form (a
+diagonal plus two outer products, `exact_kernel`), which leaves a positive definite K×K system for the change
+of the prices: (mean_i N_i + curvature) dp = ..., with dȳ = mean_i N_i dp + ... . Five to twenty iterations
+reach a gap of 1e-10 whatever λ and however many rows are soft, where EM needs thousands. One costs O(M K²)
+for the system, by BLAS, and O(M K) for the rest; the memory is four float64 arrays of y's shape.
 """
 
 from collections.abc import Callable
@@ -30,7 +33,7 @@ _MIXED = 0.5
 _START_SLACK = 0.5
 # A step goes so far of the way to the boundary, and by the second so much more where the affine step, which
 # aims at the solution itself, goes all the way.
-_BOUNDARY, _BOLDER = 0.9, 0.09
+_BOUNDARY, _BOLDER = 0.9, 0.0999
 _STALLED = 8  # iterations without a better gap: the arithmetic allows none
 
 
@@ -82,12 +85,14 @@ class Exact:
         problem = self._problem
         free = problem.known < 0
         self._count = max(1, int(free.sum()))
+        self._any_free = bool(free.any())
         self._labels[free] += _MIXED * (1.0 / problem.num_clusters - self._labels[free])
         self.prices = self._implied(self._labels.mean(axis=0))
         # Rows do not feel a shift of all prices; around λ the prices of (11) would lose their differences.
         self._shift = problem.fairness_weight if self._reverse else 0.0
         self._shifted = self.prices - self._shift
         hits = np.einsum("ik,ik->i", problem.probs, self._labels, dtype=np.float64)
+        self._rows[:, self._kernels.HIT_PRICE] = 1.0 / np.maximum(hits, MEAN_FLOOR)
         np.divide(problem.probs, np.maximum(hits, MEAN_FLOOR)[:, None], out=self._slacks)
         self._slacks += self._shifted
         nu = self._slacks.max(axis=1) + _START_SLACK
@@ -109,7 +114,7 @@ class Exact:
 
     def advance(self) -> float:
         """One iteration; returns max |Δy|, 0 where rounding allows no better."""
-        if self._stalled >= _STALLED:
+        if self._stalled >= _STALLED or not self._any_free:
             return 0.0
         with _one_blas_thread():
             return self._advance()
@@ -118,7 +123,7 @@ class Exact:
         problem, kernels = self._problem, self._kernels
         self._curvature = self._curve(self._mean)
         factor = self._factorized()
-        affine = _solve(factor, self._right_side(self._response, np.zeros(problem.num_clusters)))
+        affine = self._solve(factor, self._response, np.zeros(problem.num_clusters))
         self._map(
             kernels.predict_rows,
             self._turns,
@@ -135,8 +140,8 @@ class Exact:
         moves, turned, centred = self._predicted.sum(axis=0) / problem.num_points
         low, high = self._extremes[:, :2].max(axis=0)
         centring = self._centring(affine, low, high, *self._predicted_sums.sum(axis=0))
-        response, turn = turned + centring * centred, affine * moves
-        move = _solve(factor, self._right_side(response, turn))
+        response = self._response + turned + centring * centred
+        move = self._solve(factor, response, affine * moves)
         self._map(
             kernels.correct_rows,
             self._moves,
@@ -214,16 +219,18 @@ class Exact:
         priced = self.prices > 0  # a class that nobody wants has no price, now and ever
         return np.where(priced, mean / np.where(priced, self.prices, 1.0), 1e100)
 
-    def _right_side(self, response: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """What the K×K system is to equal, where dp = 0 moves the means by `response`."""
-        problem = self._problem
-        if self._reverse:
-            missing = problem.fairness_weight * problem.prior - self.prices * self._mean - turn
-            return (
-                np.where(self.prices > 0, missing / np.where(self.prices > 0, self.prices, 1.0), 0.0)
-                - response
-            )
-        return -self._curvature * (self.prices - self._implied(self._mean)) - response
+    def _solve(self, factor: np.ndarray, response: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """dp of the K×K system, where dp = 0 moves the means by `response`."""
+        from scipy.linalg import lapack
+
+        problem, prices = self._problem, self.prices
+        if not self._reverse:
+            missing = -self._curvature * (prices - self._implied(self._mean)) - response
+            return np.asarray(lapack.dpotrs(factor, missing)[0])
+        priced = prices > 0
+        missing = problem.fairness_weight * problem.prior - prices * self._mean - turn
+        missing = np.where(priced, missing / np.where(priced, prices, 1.0) - response, 0.0)
+        return np.where(priced, lapack.dpotrs(factor, missing)[0], 0.0)
 
     def _fall(self, move: np.ndarray) -> float:
         """The largest -dp/p: prices of (11) stay positive."""
@@ -279,9 +286,3 @@ def _blas_threads() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
-
-
-def _solve(factor: np.ndarray, right_side: np.ndarray) -> np.ndarray:
-    from scipy.linalg import lapack
-
-    return np.asarray(lapack.dpotrs(factor, right_side)[0])

@@ -1,12 +1,13 @@
 """The row work of `exact` as Numba kernels, three passes an iteration; `exact_reference` holds their twins.
 
-All of a row's unknowns but the prices are eliminated in closed form. With s = σ/x, x = σᵀy and W = diag(y/z)
-the row's system (W⁻¹ + s sᵀ) dy + 1 dν = q, 1ᵀdy = r has the solution
+All of a row's unknowns but the prices are eliminated in closed form. With s = σ √(t/x) and W = diag(y/z) the
+row's system (W⁻¹ + s sᵀ) dy + 1 dν = q, 1ᵀdy = 0 has the solution
 
-    dy = W e,  e = q - q̄ - α t + r/Σw,  α = (s̄ r + Σ w t (q - q̄)) / (1 + Σ w t²),  dν = q̄ - r/Σw - α s̄,
+    dy = W e,  e = q - q̄ - α c,  α = Σ w c (q - q̄) / (1 + Σ w c²),  dν = q̄ - α s̄,
 
-with w-weighted means s̄, q̄ and t = s - s̄. (Without centring, Σ w t² is a difference of numbers that grow
-like 1/μ.) So N of dy = N q is W - w wᵀ/Σw - (w t)(w t)ᵀ/(1 + Σ w t²), and N 1 = 0.
+with w-weighted means s̄, q̄ and c = s - s̄. (Without centring, Σ w c² is a difference of numbers that grow
+like 1/μ.) So N of dy = N q is W - w wᵀ/Σw - (w c)(w c)ᵀ/(1 + Σ w c²), and N 1 = 0; sᵀdy = α gives the changes
+of x and of its price t.
 """
 
 import math
@@ -16,8 +17,9 @@ import numpy as np
 from cce_ray.pseudo_labels.jit import compiled, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR
 
-# Columns of a row's own numbers (M, 7): ν, dν, 1/x, s̄, Σ w, 1 + Σ w t², and r = 1 - Σ y.
-NU, NU_MOVE, INVERSE_HIT, SLOPE, WEIGHT, REACH, MISSING, ROW_NUMBERS = 0, 1, 2, 3, 4, 5, 6, 7
+# Columns of a row's own numbers (M, ROW_NUMBERS): ν, dν, t, dt (or dx/x of the predictor), 1/x, √(t/x), s̄,
+# Σ w, 1 + Σ w c².
+NU, NU_MOVE, HIT_PRICE, HIT_MOVE, INVERSE_HIT, SCALE, SLOPE, WEIGHT, REACH, ROW_NUMBERS = range(10)
 # Columns of `assemble_rows`'s sums: -ln x, the row's dual value, Σ y z; and its vectors.
 COLLISION, DUAL, PRODUCTS, ASSEMBLE_SUMS = 0, 1, 2, 3
 LABELS, RESPONSE, ASSEMBLE_VECTORS = 0, 1, 2
@@ -55,10 +57,10 @@ def assemble_rows(
         probs: σ, (M, K).
         labels, slacks: y and z, (M, K) float64; changed by the step.
         moves, turns: dy and dz, (M, K) float64.
-        rows: (M, ROW_NUMBERS) float64; ν is changed by the step, the rest but dν is written.
+        rows: (M, ROW_NUMBERS) float64; ν and t are changed by the step, the rest but dν and dt is written.
         known: (M,), rows to leave alone where >= 0.
         prices: p, (K,), the step taken already.
-        steps: (2,): the step of y; the step of z, ν and p.
+        steps: (2,): the step of y; the step of z, ν, t and p.
         weights, values: (shares, K) float64, scratch: w and q or e of a row.
         factors: (shares, 2 n, K) float64 out: the rows' W - N as two outer products each, for the n rows of
             these blocks at most; what first_block has no room for is not touched.
@@ -81,14 +83,15 @@ def assemble_rows(
                     factors[share, at, k] = 0.0
                     factors[share, at + 1, k] = 0.0
             else:
-                hit, total = _take_step(i, probs, labels, slacks, moves, turns, steps)
+                hit = _take_step(i, probs, labels, slacks, moves, turns, steps)
                 rows[i, NU] += steps[1] * rows[i, NU_MOVE]
+                rows[i, HIT_PRICE] += steps[1] * rows[i, HIT_MOVE]
                 rows[i, INVERSE_HIT] = 1.0 / hit
-                rows[i, MISSING] = 1.0 - total
-                peak, products = _weigh(share, i, probs, labels, slacks, rows, prices, weights, values)
-                _stationarity(share, i, probs, slacks, rows, prices, weights, values)
+                rows[i, SCALE] = math.sqrt(rows[i, HIT_PRICE] / hit)
+                peak, products = _weigh(share, i, probs, labels, slacks, rows, prices, weights)
+                _stationarity(share, i, 0.0, probs, slacks, rows, prices, values)
                 sums[b, COLLISION] -= math.log(hit)
-                sums[b, DUAL] += 1.0 - math.log(hit) - peak
+                sums[b, DUAL] += 1.0 + math.log(rows[i, HIT_PRICE]) - peak
                 sums[b, PRODUCTS] += products
                 _add_system(share, b, i, at, probs, labels, rows, weights, values, factors, vectors)
 
@@ -102,8 +105,8 @@ def _take_step(
     moves: np.ndarray,
     turns: np.ndarray,
     steps: np.ndarray,
-) -> tuple[float, float]:
-    """y += step dy and z += step dz of row i; return x and Σ y."""
+) -> float:
+    """y += step dy and z += step dz of row i, y normalised; return x."""
     hit = 0.0
     total = 0.0
     for k in range(probs.shape[1]):
@@ -112,8 +115,9 @@ def _take_step(
         hit += np.float64(probs[i, k]) * label
         total += label
     for k in range(probs.shape[1]):
+        labels[i, k] /= total  # rounding has let Σ y drift by up to 1e-10
         slacks[i, k] += steps[1] * turns[i, k]
-    return hit, total
+    return hit / total
 
 
 @compiled
@@ -126,10 +130,10 @@ def _weigh(
     rows: np.ndarray,
     prices: np.ndarray,
     weights: np.ndarray,
-    values: np.ndarray,
 ) -> tuple[float, float]:
-    """Write w to the scratch, and the row's numbers; return max_k s_k + p_k and Σ y z."""
-    inverse = rows[i, INVERSE_HIT]
+    """Write w to the scratch, and the row's numbers; return max_k σ_k t + p_k and Σ y z."""
+    scale = rows[i, SCALE]
+    price = rows[i, HIT_PRICE]
     products = 0.0
     total = 0.0
     slope = 0.0
@@ -139,15 +143,15 @@ def _weigh(
         products += labels[i, k] * slacks[i, k]
         total += weight
         slope += weight * np.float64(probs[i, k])
-    slope *= inverse / total
+    slope *= scale / total
     peak = -math.inf
     for k in range(probs.shape[1]):
-        value = np.float64(probs[i, k]) * inverse + prices[k]
+        value = np.float64(probs[i, k]) * price + prices[k]
         peak = larger(peak, value)
     reach = 1.0
     for k in range(probs.shape[1]):
-        turn = np.float64(probs[i, k]) * inverse - slope
-        reach += weights[share, k] * turn * turn
+        centred = np.float64(probs[i, k]) * scale - slope
+        reach += weights[share, k] * centred * centred
     rows[i, SLOPE] = slope
     rows[i, WEIGHT] = total
     rows[i, REACH] = reach
@@ -158,24 +162,27 @@ def _weigh(
 def _stationarity(
     share: int,
     i: int,
+    product: float,
     probs: np.ndarray,
     slacks: np.ndarray,
     rows: np.ndarray,
     prices: np.ndarray,
-    weights: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """Write q = (s + p - ν + z) - z to the scratch, what is only rounding in the bracket left out.
+    """Write q = (σ t + p - ν + z) + σ (1 - x t - product) / x - z to the scratch.
 
-    Near the optimum z is 1e-12 where y is not small, and W magnifies the rounding of s + p - ν by as much.
+    What is only rounding in the bracket is left out: near the optimum z is 1e-12 where y is not small, and W
+    magnifies the rounding of σ t + p - ν by as much.
     """
-    inverse = rows[i, INVERSE_HIT]
+    price = rows[i, HIT_PRICE]
     nu = rows[i, NU]
+    pull = (1.0 - product) * rows[i, INVERSE_HIT] - price
     for k in range(probs.shape[1]):
-        slope = np.float64(probs[i, k]) * inverse
+        slope = np.float64(probs[i, k]) * price
         residual = slope + prices[k] - nu + slacks[i, k]
         noise = _ROUNDING * (slope + abs(prices[k]) + abs(nu))
-        values[share, k] = (residual if abs(residual) > noise else 0.0) - slacks[i, k]
+        residual = residual if abs(residual) > noise else 0.0
+        values[share, k] = residual + np.float64(probs[i, k]) * pull - slacks[i, k]
 
 
 @compiled
@@ -196,14 +203,14 @@ def _add_system(
     num_clusters = probs.shape[1]
     for k in range(num_clusters):
         vectors[b, LABELS, k] += labels[i, k]
-    _add_response(share, b, i, RESPONSE, rows[i, MISSING], probs, rows, weights, values, vectors)
+    _add_response(share, b, i, RESPONSE, probs, rows, weights, values, vectors)
     first = 1.0 / math.sqrt(rows[i, WEIGHT])
     second = 1.0 / math.sqrt(rows[i, REACH])
     for k in range(num_clusters):
         factors[share, at, k] = weights[share, k] * first
     for k in range(num_clusters):
-        turn = np.float64(probs[i, k]) * rows[i, INVERSE_HIT] - rows[i, SLOPE]
-        factors[share, at + 1, k] = weights[share, k] * turn * second
+        centred = np.float64(probs[i, k]) * rows[i, SCALE] - rows[i, SLOPE]
+        factors[share, at + 1, k] = weights[share, k] * centred * second
 
 
 @compiled
@@ -212,7 +219,6 @@ def _add_response(
     b: int,
     i: int,
     vector: int,
-    missing: float,
     probs: np.ndarray,
     rows: np.ndarray,
     weights: np.ndarray,
@@ -220,7 +226,7 @@ def _add_response(
     vectors: np.ndarray,
 ) -> None:
     """Add dy = w e to a vector of the sums, for the q in the scratch."""
-    _solve_row(share, i, missing, probs, rows, weights, values)
+    _solve_row(share, i, probs, rows, weights, values)
     for k in range(probs.shape[1]):
         vectors[b, vector, k] += weights[share, k] * values[share, k]
 
@@ -229,14 +235,13 @@ def _add_response(
 def _solve_row(
     share: int,
     i: int,
-    missing: float,
     probs: np.ndarray,
     rows: np.ndarray,
     weights: np.ndarray,
     values: np.ndarray,
-) -> float:
-    """Turn the q in the scratch into e; return dν."""
-    inverse = rows[i, INVERSE_HIT]
+) -> tuple[float, float]:
+    """Turn the q in the scratch into e; return dν and α = sᵀdy."""
+    scale = rows[i, SCALE]
     slope = rows[i, SLOPE]
     mean = 0.0
     for k in range(probs.shape[1]):
@@ -246,12 +251,11 @@ def _solve_row(
     for k in range(probs.shape[1]):
         value = values[share, k] - mean
         values[share, k] = value
-        turn += weights[share, k] * value * (np.float64(probs[i, k]) * inverse - slope)
-    alpha = (slope * missing + turn) / rows[i, REACH]
-    rest = missing / rows[i, WEIGHT]
+        turn += weights[share, k] * value * (np.float64(probs[i, k]) * scale - slope)
+    alpha = turn / rows[i, REACH]
     for k in range(probs.shape[1]):
-        values[share, k] += rest - alpha * (np.float64(probs[i, k]) * inverse - slope)
-    return mean - rest - alpha * slope
+        values[share, k] -= alpha * (np.float64(probs[i, k]) * scale - slope)
+    return mean - alpha * slope, alpha
 
 
 @compiled
@@ -294,25 +298,30 @@ def predict_rows(
             if known[i] < 0:
                 for k in range(num_clusters):
                     weights[share, k] = labels[i, k] / slacks[i, k]
-                _stationarity(share, i, probs, slacks, rows, prices, weights, values)
+                _stationarity(share, i, 0.0, probs, slacks, rows, prices, values)
                 for k in range(num_clusters):
                     values[share, k] += moves[k]
-                _solve_row(share, i, rows[i, MISSING], probs, rows, weights, values)
-                first, second, low, high = _ratios(share, i, labels, slacks, turns, weights, values)
+                _, alpha = _solve_row(share, i, probs, rows, weights, values)
+                first, second, low, high = _ratios(share, i, labels, slacks, turns, values)
+                # x t is between 0 and about 1; dx / x and dt / t = 1 / (x t) - 1 - dx / x
+                hit_product = rows[i, HIT_PRICE] / rows[i, INVERSE_HIT]
+                ratio = alpha / math.sqrt(hit_product)
+                rows[i, HIT_MOVE] = ratio
                 sums[b, FIRST] += first
                 sums[b, SECOND] += second
                 extremes[b, 0] = max(extremes[b, 0], low)
-                extremes[b, 1] = max(extremes[b, 1], high)
+                extremes[b, 1] = max(extremes[b, 1], max(high, ratio - 1.0 / hit_product))
                 for k in range(num_clusters):
                     vectors[b, MOVES, k] += labels[i, k] * turns[i, k]
-                # The second-order term of the corrector: -dy dz / y = z f (1 + f).
-                _stationarity(share, i, probs, slacks, rows, prices, weights, values)
+                # The second-order terms of the corrector: dx dt, and -dy dz / y = z f (1 + f).
+                product = ratio * (1.0 - hit_product * (1.0 + ratio)) * rows[i, INVERSE_HIT]
                 for k in range(num_clusters):
-                    values[share, k] += slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
-                _add_response(share, b, i, TURNED, rows[i, MISSING], probs, rows, weights, values, vectors)
+                    turn = slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
+                    values[share, k] = turn - product * np.float64(probs[i, k])
+                _add_response(share, b, i, TURNED, probs, rows, weights, values, vectors)
                 for k in range(num_clusters):
                     values[share, k] = 1.0 / labels[i, k]
-                _add_response(share, b, i, CENTRED, 0.0, probs, rows, weights, values, vectors)
+                _add_response(share, b, i, CENTRED, probs, rows, weights, values, vectors)
 
 
 @compiled
@@ -322,7 +331,6 @@ def _ratios(
     labels: np.ndarray,
     slacks: np.ndarray,
     turns: np.ndarray,
-    weights: np.ndarray,
     values: np.ndarray,
 ) -> tuple[float, float, float, float]:
     """Write f = e / z; return Σ y z f, Σ y z f², max -f and max f."""
@@ -382,10 +390,17 @@ def correct_rows(
                 for k in range(num_clusters):
                     turn = slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
                     turns[i, k] = centring[0] / labels[i, k] + turn
-                _stationarity(share, i, probs, slacks, rows, prices, weights, values)
+                price = rows[i, HIT_PRICE]
+                hit_product = price / rows[i, INVERSE_HIT]
+                ratio = rows[i, HIT_MOVE]
+                product = ratio * (1.0 - hit_product * (1.0 + ratio))
+                _stationarity(share, i, product, probs, slacks, rows, prices, values)
                 for k in range(num_clusters):
                     values[share, k] += moves_of_prices[k] + turns[i, k]
-                rows[i, NU_MOVE] = _solve_row(share, i, rows[i, MISSING], probs, rows, weights, values)
+                nu_move, alpha = _solve_row(share, i, probs, rows, weights, values)
+                rows[i, NU_MOVE] = nu_move
+                rows[i, HIT_MOVE] = (1.0 - product) * rows[i, INVERSE_HIT] - price - rows[i, SCALE] * alpha
+                extremes[b, 1] = max(extremes[b, 1], -rows[i, HIT_MOVE] / price)
                 _directions(share, b, i, labels, slacks, moves, turns, weights, values, extremes)
 
 
