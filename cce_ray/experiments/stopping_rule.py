@@ -22,11 +22,9 @@ from cce_ray.report.style import SERIES, dress, new_figure, to_png
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEEDS = 6
-EM = [
-    f"pseudo_labels.solver=em pseudo_labels.tolerance=0 pseudo_labels.max_iterations={n}"
-    for n in (10, 30, 100, 300, 1000)
-]
-RULES = dict(zip(("EM 10", "EM 30", "EM 100", "EM 300", "EM 1000"), EM, strict=True)) | {
+EM_ITERATIONS = (10, 30, 100, 300)
+EM = "pseudo_labels.solver=em pseudo_labels.tolerance=0 pseudo_labels.max_iterations="
+RULES = {f"EM {n}": f"{EM}{n}" for n in EM_ITERATIONS} | {
     "exact": "pseudo_labels.solver=exact pseudo_labels.gap_tolerance=1e-7"
 }
 # Title, built-in run, feature file, λ.
@@ -140,7 +138,7 @@ def picture(found: dict[str, list[dict[str, Any]]]) -> bytes:
         dress(
             axes,
             title,
-            "certified gap (EM 10 ... 1000, exact)",
+            "certified gap (EM 10, 30, 100, 300, exact)",
             "accuracy" if number == 1 else "",
             grid="both",
         )
