@@ -20,10 +20,12 @@ OBJECTIVE = "cce_plus"
 
 # Baselines are looked at after every iteration at first, then whenever their number has grown by 2 %.
 LOOKS = 50
+# A baseline has stalled when its gap falls by less than this share in a sixth of its time.
+PROGRESS, PATIENCE = 0.05, 1 / 6
 # The iteration limit of the first call of a solver of ours.
 FIRST_ITERATIONS = 100
 
-Status = Literal["reached", "time limit", "diverged", "stopped"]
+Status = Literal["reached", "time limit", "diverged", "stopped", "stalled"]
 Trace = list[tuple[float, float]]
 Call = Callable[[int, float | None], PseudoLabels]
 
@@ -46,7 +48,8 @@ class Arrival:
 
     target: float
     status: Status
-    """stopped: the solver saw no way down any more, or claimed a gap that it does not have."""
+    """stopped: the solver saw no way down any more, or claimed a gap that it does not have; stalled: see
+    `PATIENCE`."""
     seconds: float
     """Until there, or until it stopped."""
     iterations: int
@@ -86,6 +89,7 @@ class Baseline:
         pending, arrivals, trace = list(targets), [], []
         status: Status = "time limit"
         gap = math.inf
+        lowest, lowered = math.inf, 0.0
         while pending and seconds < budget.cell:
             chunk = max(1, iterations // LOOKS)
             took, usable = timed(partial(self.advance, problem, labels, chunk))
@@ -95,9 +99,14 @@ class Baseline:
                 status = "diverged"
                 break
             trace.append((seconds, gap))
+            if gap < (1 - PROGRESS) * lowest:
+                lowest, lowered = gap, seconds
             while pending and gap <= pending[0]:
                 again = self._again(problem, iterations, seconds, budget)
                 arrivals.append(Arrival(pending.pop(0), "reached", again, iterations, gap))
+            if seconds - lowered > PATIENCE * budget.cell:
+                status = "stalled"
+                break
         arrivals += [Arrival(target, status, seconds, iterations, finite(gap)) for target in pending]
         return arrivals, trace if want_trace else []
 
