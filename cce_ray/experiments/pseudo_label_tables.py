@@ -124,8 +124,8 @@ def notes(report: Report) -> list[str]:
         "σ = softmax(N(0,1)), seed 0, float64, uniform prior, objective (11), start y = σ. Every gap is "
         "certified by `cce_ray.pseudo_labels.certificate`.",
         f"A contender stops after about {limit:g} s; in parentheses is the gap it had then, with ! where it "
-        "stopped by itself before, or fell by less than 5 % in a sixth of that time. diverged: a cluster became "
-        "empty, where (11) is infinite.",
+        "stopped by itself before, or its gap fell by less than 5 % in a sixth of that time. diverged: a "
+        "cluster became empty, where (11) is infinite.",
         "Ours: median of whole calls of `estimate_pseudo_labels(..., gap_tolerance=gap)`, their certificates "
         "included. The paper's: iterations only, in one compiled call.",
         "paper's EM: Algorithm 1 with the factor M of (11), a cold Newton on x in every row and iteration. "

@@ -30,6 +30,7 @@ from cce_ray.pseudo_labels import SOLVERS
 from cce_ray.pseudo_labels.certificate import certified_gap
 from cce_ray.pseudo_labels.objectives import objective_reference
 from cce_ray.pseudo_labels.pgd import project_simplex_reference
+from cce_ray.pseudo_labels.problem import Problem
 
 CASES = list(known_cases())
 TINY = Plan(
@@ -133,13 +134,19 @@ class TestRace:
 
         def race(advance: Any, cell: float) -> Any:
             facts = {"contender": "it", "kind": "paper", "threads": 1}
-            return Baseline(facts, advance).race(problem, (1e-2,), Budget(cell, 0.001), True)
+            return Baseline(facts, advance).race(problem, (1e-9,), Budget(cell, 0.001), True)
 
         [arrival], trace = race(lambda problem, labels, n: False, 0.1)
         assert (arrival.status, arrival.gap, trace) == ("diverged", None, [])
-        [arrival], trace = race(lambda problem, labels, n: True, 0.01)
-        assert arrival.status == "time limit"
+        [arrival], trace = race(lambda problem, labels, n: True, 0.1)
+        assert arrival.status == "stalled" and arrival.seconds < 0.1
         assert arrival.gap == certified_gap(problem, problem.probs, "cce_plus") == trace[-1][1]
+
+        def one_step(problem: Problem, labels: np.ndarray, n: int) -> bool:
+            return bool(paper_em(problem.probs, labels, problem.prior, problem.fairness_weight, 1))
+
+        [arrival], trace = race(one_step, 0.002)
+        assert arrival.status == "time limit" and arrival.gap == trace[-1][1]
 
     def test_labels_of_every_contender_have_the_gap_they_are_timed_for(self) -> None:
         problem = make_problem(predictions(60, 5))
