@@ -18,6 +18,8 @@ from cce_ray.pseudo_labels.problem import BLOCK_ROWS, Problem
 _SINGLE_WEIGHT = 1000.0
 # Up to this many clusters rows fill the vector registers, from there on a row's clusters do.
 LANES_EDGE = 48
+# An empty cluster's price, which 0 · p must survive in single precision.
+_HIGHEST_PRICE = {np.float32: 1e30, np.float64: np.inf}
 # `em_kernel.em_blocks`'s limits. In float32 the weights' floor keeps a_k / D_k² finite.
 _LIMITS: dict[type, list[float]] = {np.float32: [1e-30, 1e-6, 3e-3], np.float64: [1e-290, 1e-13, 1e-4]}
 
@@ -58,7 +60,7 @@ class EM:
         self._problem, self._mapper, self._sum_blocks = problem, mapper, blocks_kernel.sum_blocks
         lanes = clusters <= LANES_EDGE
         make_scratch = em_lanes_kernel.make_scratch if lanes else em_kernel.make_scratch
-        self._prices = np.empty(clusters, number)
+        self._prices, self._highest = np.empty(clusters, number), _HIGHEST_PRICE[number]
         self._partials = np.empty((blocks, clusters + 1))
         self.sums = np.empty(clusters)  # Σ_i y_i; who changes the labels from outside sets it
         blocks_kernel.label_sums(labels, self._partials, self.sums)
@@ -79,7 +81,8 @@ class EM:
         """One EM iteration; returns max |Δy|."""
         problem = self._problem
         mean = self.sums / problem.num_points
-        self._prices[:] = reverse_prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
+        prices = reverse_prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
+        np.minimum(prices, self._highest, out=self._prices, casting="same_kind")
         self._mapper(self._work, problem.num_blocks)
         return float(self._sum_blocks(self._partials, self.sums))
 

@@ -168,3 +168,11 @@ def test_prior_shapes_the_cluster_sizes() -> None:
     prior = np.array([0.7, 0.1, 0.1, 0.1])
     labels = estimate_pseudo_labels(probs, fairness_weight=10, prior=prior).labels
     np.testing.assert_allclose(labels.mean(axis=0), prior, atol=1e-6)
+
+
+def test_empty_class_of_the_start_in_single_precision() -> None:
+    probs = np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1]])
+    start = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
+    options = {"fairness_weight": 1000.0, "max_iterations": 9, "tolerance": 0}
+    single = estimate_pseudo_labels(probs.astype(np.float32), init=start.astype(np.float32), **options).labels
+    np.testing.assert_allclose(single, estimate_pseudo_labels(probs, init=start, **options).labels, atol=1e-5)
