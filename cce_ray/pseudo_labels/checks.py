@@ -12,8 +12,8 @@ from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
 
 # How far a row may be from summing to one: softmax in single and in half precision.
-_SUM_TOLERANCE = 1e-3
-_SUM_TOLERANCE_HALF = 2e-2
+SUM_TOLERANCE = 1e-3
+SUM_TOLERANCE_HALF = 2e-2
 
 
 def check_limits(max_iterations: int, tolerance: float, gap_tolerance: float | None) -> Limits:
@@ -81,7 +81,7 @@ def check_prior(prior: Any, num_clusters: int, objective: str) -> np.ndarray:
         raise ValueError(
             f"prior: shape {weights.shape} does not fit {num_clusters} clusters; give ({num_clusters},)"
         )
-    if not np.all(np.isfinite(weights)) or weights.min() < 0 or abs(weights.sum() - 1.0) > _SUM_TOLERANCE:
+    if not np.all(np.isfinite(weights)) or weights.min() < 0 or abs(weights.sum() - 1.0) > SUM_TOLERANCE:
         raise ValueError(
             f"prior: sums to {weights.sum():.6g}, smallest {weights.min():.6g}; give probabilities (sum 1)"
         )
@@ -131,7 +131,7 @@ def start_labels(problem: Problem, probs: Any, init: Any, double: bool) -> np.nd
 def _fill(source: np.ndarray, name: str, floor: float, half: bool, labels: np.ndarray) -> None:
     from cce_ray.pseudo_labels import blocks_kernel
 
-    tolerance = _SUM_TOLERANCE_HALF if half else _SUM_TOLERANCE
+    tolerance = SUM_TOLERANCE_HALF if half else SUM_TOLERANCE
     verdict, row = blocks_kernel.start_rows(source, floor, tolerance, labels)
     if verdict == blocks_kernel.ROW_NOT_FINITE:
         raise ValueError(

@@ -11,13 +11,19 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from numbers import Real
 from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from cce_ray.pseudo_labels import torch_em
+from cce_ray.pseudo_labels.checks import (
+    SUM_TOLERANCE,
+    SUM_TOLERANCE_HALF,
+    check_limits,
+    check_shape,
+    check_weight,
+)
 from cce_ray.pseudo_labels.problem import START_FLOOR
 
 # The edge between one launch and two an iteration. One program uses one multiprocessor, but a launch costs
@@ -35,9 +41,6 @@ TRITON_CLUSTERS = 32768
 TARGET_WARPS = 8192
 
 Kernel = Literal["one_launch", "several_launches", "torch"]
-
-_SUM_TOLERANCE = 1e-3
-_SUM_TOLERANCE_HALF = 2e-2
 
 
 @final
@@ -83,7 +86,8 @@ def em_on_device(
     Raises:
         ValueError: an argument's shape, type or device is unusable.
     """
-    _check_numbers(fairness_weight, max_iterations, tolerance)
+    check_weight(fairness_weight)
+    check_limits(max_iterations, tolerance, None)
     inputs = _prepare(probs, prior, fairness_weight, known, init)
     kernel = choose_kernel(probs)
     if kernel == "one_launch":
@@ -106,7 +110,7 @@ def check_on_device(probs: Tensor) -> None:
     rows = probs.detach()
     total = rows.sum(dim=1, dtype=_widest(probs.device))
     least = rows.amin(dim=1).to(total.dtype)
-    tolerance = _SUM_TOLERANCE if rows.dtype.itemsize >= 4 else _SUM_TOLERANCE_HALF
+    tolerance = SUM_TOLERANCE if rows.dtype.itemsize >= 4 else SUM_TOLERANCE_HALF
     bad = ~torch.isfinite(total) | (least < 0) | ((total - 1).abs() > tolerance)
     row = bad.to(torch.int32).argmax().reshape(1)
     found = [bad.any().reshape(1), row, total.index_select(0, row), least.index_select(0, row)]
@@ -198,10 +202,7 @@ def _widest(device: torch.device) -> torch.dtype:
 
 
 def _check_probs(probs: Tensor) -> None:
-    if probs.ndim != 2 or probs.shape[0] < 1:
-        raise ValueError(f"probs: shape {tuple(probs.shape)} is not (points, clusters); give one row a point")
-    if probs.shape[1] < 2:
-        raise ValueError(f"probs: {probs.shape[1]} column(s) make no clustering; give at least 2 clusters")
+    check_shape(tuple(probs.shape))
     if not probs.is_floating_point():
         raise ValueError(f"probs: dtype {probs.dtype} is not a floating type; give probabilities as float32")
 
@@ -218,19 +219,6 @@ def _check_tensor(
         raise ValueError(f"{name}: dtype {values.dtype} is not {kind} type")
     if values.device != device:
         raise ValueError(f"{name}: on {values.device}, but probs on {device}; move it there")
-
-
-def _check_numbers(fairness_weight: float, max_iterations: int, tolerance: float) -> None:
-    if not (isinstance(fairness_weight, Real) and 0 < fairness_weight < math.inf):
-        raise ValueError(
-            f"fairness_weight: {fairness_weight!r} is not a positive number; give λ > 0, such as 10"
-        )
-    if not isinstance(max_iterations, int) or max_iterations < 0:
-        raise ValueError(
-            f"max_iterations: {max_iterations!r} is not an integer >= 0; give a limit such as 100"
-        )
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance: {tolerance!r} is not >= 0; give max |Δy| to stop at, such as 1e-4")
 
 
 @final
@@ -362,7 +350,8 @@ class SeveralLaunches:
         Raises:
             ValueError: as `em_on_device`, or `probs` is not what this was made for.
         """
-        _check_numbers(fairness_weight, max_iterations, tolerance)
+        check_weight(fairness_weight)
+        check_limits(max_iterations, tolerance, None)
         inputs = _prepare(probs, prior, fairness_weight, known, init)
         made_for = (self._labels.shape, self._labels.dtype, self._labels.device)
         if (probs.shape, inputs.dtype, probs.device) != made_for:
