@@ -49,7 +49,7 @@ class PseudoLabelSettings(Settings):
 
     prior_warmup: float = Field(default=0.25, ge=0, lt=1)
     """Share of all steps in which an estimated prior is still uniform: until the clusters have formed, their
-    sizes say little."""
+    sizes say little (without it equal clusters lose most by an estimate)."""
 
     prior_rate: float = Field(default=0.05, gt=0, le=1)
     """How far an estimated prior moves towards the mean prediction of each batch."""

@@ -49,27 +49,26 @@ def run(settings: RunConfig, context: LocalContext | None = None) -> TrainResult
     return train(settings, settings.data.load(), context or LocalContext(CPU))
 
 
-def test_an_estimated_prior_finds_unequal_clusters_that_a_uniform_one_tears(blobs: Path) -> None:
-    found: dict[str, list[float]] = {"uniform": [], "estimate": []}
+@pytest.mark.slow
+def test_estimated_shares_and_a_slack_find_unequal_clusters_that_a_uniform_prior_tears(blobs: Path) -> None:
+    variants: dict[str, list[str]] = {
+        "uniform": [],
+        "slack": ["pseudo_labels.prior_slack=0.5"],
+        "estimate": ["pseudo_labels.prior=estimate"],
+    }
+    found: dict[str, list[float]] = {name: [] for name in variants}
     for seed in range(2):
-        for prior, scores in found.items():
-            settings = config(blobs, f"pseudo_labels.prior={prior}", f"runtime.seed={seed}")
+        for name, overrides in variants.items():
+            settings = config(blobs, *overrides, f"runtime.seed={seed}", "optimizer.epochs=12")
             result = run(settings)
-            scores.append(accuracy(settings, result))
-    assert min(found["estimate"]) > max(found["uniform"]) + 0.1, found
-    # Of the last run, an estimate: the true shares end at 0.011 (below the floor, 0.02) and 0.322.
-    last = result.history[-1]
-    assert last["prior/smallest"] == pytest.approx(0.02)
-    assert last["prior/largest"] == pytest.approx(0.322, abs=0.06)
-    assert result.history[3]["prior/largest"] == 0.1  # the warm-up is five epochs
-
-
-def test_a_slack_helps_where_the_clusters_are_unequal(blobs: Path) -> None:
-    scores = []
-    for slack in (0.0, 0.5):
-        settings = config(blobs, f"pseudo_labels.prior_slack={slack}")
-        scores.append(accuracy(settings, run(settings)))
-    assert scores[1] > scores[0] + 0.03, scores
+            found[name].append(accuracy(settings, result))
+    means = {name: np.mean(scores) for name, scores in found.items()}
+    assert means["estimate"] > means["uniform"] + 0.1, found
+    assert means["slack"] > means["uniform"] + 0.03, found
+    # Of the last run, an estimate: the true shares are 0.011 to 0.322, the floor is 0.02.
+    assert result.history[-1]["prior/smallest"] == pytest.approx(0.02)
+    assert result.history[-1]["prior/largest"] == pytest.approx(0.322, abs=0.08)
+    assert result.history[2]["prior/largest"] == 0.1  # the warm-up is three epochs
 
 
 class Stopped(Exception):
