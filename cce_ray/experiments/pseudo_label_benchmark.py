@@ -70,7 +70,6 @@ def run_benchmark(
         progress: told a line about every measurement.
     """
     started, machine = time.perf_counter(), facts()
-    cells = race_all(plan, progress)
     kernel = []
     for dtype in (np.float32, np.float64):
         for size in plan.kernel_sizes:
@@ -80,11 +79,13 @@ def run_benchmark(
         plain_loop_ratio(predictions(*plan.plain_size).astype(dtype), plan.kernel_seconds)
         for dtype in (np.float32, np.float64)
     ]
+    cells, races = race_all(plan, progress)
     return {
         "benchmark": "pseudo-labels",
         "quick": quick,
         "facts": machine,
         "plan": asdict(plan),
+        "races": races,
         "cells": cells,
         "kernel": kernel,
         "kernel_work": {"moves": MOVES, "divisions": DIVISIONS, "multiply-adds": MULTIPLY_ADDS},
@@ -93,8 +94,8 @@ def run_benchmark(
     }
 
 
-def race_all(plan: Plan, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every contender on every problem."""
+def race_all(plan: Plan, progress: Callable[[str], None]) -> tuple[list[dict[str, Any]], int]:
+    """Every contender on every problem, and how many races that is; Ctrl-C ends with those that are run."""
     races = [
         (points, weight, clusters, contender)
         for points in plan.points
@@ -102,12 +103,17 @@ def race_all(plan: Plan, progress: Callable[[str], None]) -> list[dict[str, Any]
         for clusters in plan.clusters
         for contender in contenders(clusters)
     ]
-    cells = []
-    for number, (points, weight, clusters, contender) in enumerate(races, 1):
-        cells.append(race_one(plan, points, weight, clusters, contender))
-        problem = f"M={points} λ={weight:g} K={clusters}"
-        progress(f"{number}/{len(races)}  {problem}  {cells[-1]['contender']}: {told(cells[-1])}")
-    return cells
+    cells: list[dict[str, Any]] = []
+    try:
+        for number, (points, weight, clusters, contender) in enumerate(races, 1):
+            cells.append(race_one(plan, points, weight, clusters, contender))
+            problem = f"M={points} λ={weight:g} K={clusters}"
+            progress(f"{number}/{len(races)}  {problem}  {cells[-1]['contender']}: {told(cells[-1])}")
+    except KeyboardInterrupt:
+        progress(f"interrupted: {len(cells)} of {len(races)} races are kept")
+        if not cells:
+            raise
+    return cells, len(races)
 
 
 def race_one(

@@ -38,8 +38,11 @@ def race_table(report: Report, num_points: int, weight: float) -> Table:
     found = {(cell["contender"], cell["num_clusters"]): cell["arrivals"] for cell in cells}
     rows = []
     for name in dict.fromkeys(cell["contender"] for cell in cells):
-        arrivals = [arrival for count in clusters for arrival in found[name, count]]
-        rows.append([name, *[arrival_text(arrival) for arrival in arrivals]])
+        texts: list[str] = []
+        for count in clusters:
+            arrivals = found.get((name, count))
+            texts += map(arrival_text, arrivals) if arrivals else ["not run"] * len(targets)
+        rows.append([name, *texts])
     return Table(f"Time to a certified gap, M = {num_points}, λ = {weight:g}", ["contender", *headings], rows)
 
 
@@ -145,11 +148,13 @@ def page(report: Report) -> str:
     where += f"; {facts['gpu']}" if facts["gpu"] else ""
     where += f"; load before the run {facts['load']:.1f}" if facts["load"] is not None else ""
     quick = " --quick" if report["quick"] else ""
+    kept = len(report["cells"])
+    cut = f" Interrupted: {kept} of {report['races']} races were run." if kept < report["races"] else ""
     parts = [
         "# Pseudo-label solvers",
         f"Rendered by `cce bench pseudo-labels{quick} --output FOLDER` at commit `{facts['commit']}`, "
         f"{facts['date']}, in {report['seconds']:.0f} s. Hardware: {where}. Python {facts['python']}, "
-        f"{versions}.",
+        f"{versions}.{cut}",
         "\n".join(f"- {note}" for note in notes(report)),
         "![Gap against time](pseudo_labels.png)",
         *[markdown(table) for table in tables(report)],

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pseudo_label_problems import Case, known_cases, make_problem, softmax
 
+from cce_ray.experiments import pseudo_label_race
 from cce_ray.experiments.machine_limits import machine_rates
 from cce_ray.experiments.pseudo_label_baselines import (
     STEP_POINTS,
@@ -24,7 +25,7 @@ from cce_ray.experiments.pseudo_label_baselines import (
 from cce_ray.experiments.pseudo_label_benchmark import Plan, predictions, run_benchmark, write_report
 from cce_ray.experiments.pseudo_label_contenders import contenders
 from cce_ray.experiments.pseudo_label_race import Baseline, Budget
-from cce_ray.experiments.pseudo_label_tables import duration, short, tables
+from cce_ray.experiments.pseudo_label_tables import duration, page, short, tables
 from cce_ray.experiments.stopwatch import median_seconds
 from cce_ray.pseudo_labels import SOLVERS
 from cce_ray.pseudo_labels.certificate import certified_gap
@@ -129,7 +130,9 @@ class TestRace:
         steps = [racer.facts["step"] for racer in contenders(2) if "step" in racer.facts]
         assert steps == [1, 10, 20]
 
-    def test_a_baseline_that_fails_is_told_from_one_that_is_slow(self) -> None:
+    def test_a_baseline_that_fails_is_told_from_one_that_is_slow(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         problem = make_problem(predictions(60, 5))
 
         def race(advance: Any, cell: float) -> Any:
@@ -145,6 +148,7 @@ class TestRace:
         def one_step(problem: Problem, labels: np.ndarray, n: int) -> bool:
             return bool(paper_em(problem.probs, labels, problem.prior, problem.fairness_weight, 1))
 
+        monkeypatch.setattr(pseudo_label_race, "PATIENCE", 10.0)
         [arrival], trace = race(one_step, 0.002)
         assert arrival.status == "time limit" and arrival.gap == trace[-1][1]
 
@@ -176,6 +180,16 @@ class TestReport:
         assert len(lines) == len(report["cells"]) + 2
         return json.loads(json.dumps(report, allow_nan=False))
 
+    def test_ctrl_c_keeps_what_was_measured(self) -> None:
+        def interrupt_the_third(text: str) -> None:
+            if text.startswith("3/"):
+                raise KeyboardInterrupt
+
+        report = run_benchmark(TINY, quick=True, progress=interrupt_the_third)
+        assert len(report["cells"]) == 3 < report["races"]
+        shown = page(report)
+        assert f"Interrupted: 3 of {report['races']} races were run." in shown and "not run" not in shown
+
     def test_keys(self, report: dict[str, Any]) -> None:
         assert set(report) == {
             *(
@@ -183,6 +197,7 @@ class TestReport:
                 "quick",
                 "facts",
                 "plan",
+                "races",
                 "cells",
                 "kernel",
                 "kernel_work",
