@@ -24,8 +24,9 @@ from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import Problem
 from cce_ray.pseudo_labels.result import PseudoLabels
 
-# Where a solver that goes for the optimum stops if no gap is asked for, relative to 1 + λ.
-_EXACT_GAP = 1e-10
+# Where a solver that goes for the optimum stops if no gap is asked for, relative to 1 + λ: what labels in
+# single precision can hold is coarser.
+_EXACT_GAPS = {"float32": 1e-7, "float64": 1e-10}
 
 
 def estimate_pseudo_labels(
@@ -58,7 +59,7 @@ def estimate_pseudo_labels(
         max_iterations: iteration limit, >= 0.
         tolerance: stop when max |Δy| of an iteration is at most this ("exact" does not look at it).
         gap_tolerance: stop when the objective is certified to be within this (absolute) of its minimum; None:
-            never, and for "exact" 1e-10 (1 + λ).
+            never, and for "exact" 1e-10 (1 + λ), in single precision 1e-7 (1 + λ).
         known_labels: (M,), int64: the class of a known row, whose y stays one-hot; -1 where unknown.
         init: the start y, (M, K); its exact zeros are kept by EM (Property 1) and mirror descent; "exact"
             starts half-way between it and the uniform distribution. By default σ, lifted to 1e-8 where
@@ -85,22 +86,30 @@ def estimate_pseudo_labels(
     mapper = choose_mapper(backend, labels.size)
     worker = solver_type(problem, labels, mapper, objective)
 
-    def certify() -> float:
-        return certified_gap(problem, labels, objective, worker.prices)
+    def finished() -> np.ndarray:
+        return _finished(labels, problem.probs.dtype) if solver_type.double else labels
+
+    def certify(found: np.ndarray) -> float:
+        return certified_gap(problem, found, objective, worker.prices)
 
     if worker.gap is not None and limits.gap_tolerance is None:
-        limits = replace(limits, gap_tolerance=_EXACT_GAP * (1.0 + problem.fairness_weight))
-    iterations, change, reason = iterate(worker, limits, certify)
-    if solver_type.double:
-        labels /= labels.sum(axis=1, keepdims=True)
-    labels = labels.astype(problem.probs.dtype, copy=False)  # certify and the value are of what is returned
+        relative = _EXACT_GAPS[problem.probs.dtype.name]
+        limits = replace(limits, gap_tolerance=relative * (1.0 + problem.fairness_weight))
+    iterations, change, reason = iterate(worker, limits, lambda: certify(finished()))
+    found = finished()
     return PseudoLabels(
-        restore(labels),
-        lambda: _value(problem, labels, objective),
-        certify,
+        restore(found),
+        lambda: _value(problem, found, objective),
+        lambda: certify(found),
         (iterations, change),
         lambda: reason,
     )
+
+
+def _finished(labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float64 labels as they are returned, and therefore judged: normalised, in σ's precision."""
+    normalised: np.ndarray = labels / labels.sum(axis=1, keepdims=True)
+    return normalised.astype(dtype, copy=False)
 
 
 def estimate_on_device(

@@ -22,8 +22,10 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from cce_ray.pseudo_labels.mappers import Mapper, bind
+from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, MEAN_FLOOR, Problem
+
+_Kernels = tuple[BlockKernel, BlockKernel, BlockKernel]
 
 # The rows' outer products are added up in chunks of at least so many rows, and of at most so many chunks,
 # whose order no number of threads can change.
@@ -34,6 +36,9 @@ _START_SLACK = 0.5
 # A step goes so far of the way to the boundary, and by the second so much more where the affine step, which
 # aims at the solution itself, goes all the way.
 _BOUNDARY, _BOLDER = 0.9, 0.0999
+# Gaps below this, relative to 1 + λ, are not aimed at: w = y/z would magnify rounding beyond all bounds.
+_FINEST = 1e-13
+_LIFTS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-4, 1.0)
 _STALLED = 8  # iterations without a better gap: the arithmetic allows none
 
 
@@ -47,6 +52,8 @@ class Exact:
         mapper: who works on which blocks. BLAS gets no threads of its own: on cores that are busy, its
             threads wait for each other twenty times longer than they work.
         objective: "cce_plus" (11) or "cce" (10).
+        kernels: `exact_kernel.assemble_rows`, `.predict_rows` and `.correct_rows` (the default) or their
+            NumPy twins of `exact_reference`.
 
     Raises:
         ValueError: the problem's prior may be missed (prior_slack > 0).
@@ -55,14 +62,23 @@ class Exact:
     objectives: ClassVar[tuple[str, ...]] = ("cce_plus", "cce")
     double: ClassVar[bool] = True
 
-    def __init__(self, problem: Problem, labels: np.ndarray, mapper: Mapper, objective: str) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        labels: np.ndarray,
+        mapper: Mapper,
+        objective: str,
+        kernels: _Kernels | None = None,
+    ) -> None:
         from cce_ray.pseudo_labels import exact_kernel
 
         if problem.prior_slack > 0:
             raise ValueError(
                 f"prior_slack: {problem.prior_slack} is more than solver 'exact' can do; use em or pgd"
             )
-        self._problem, self._labels, self._mapper, self._kernels = problem, labels, mapper, exact_kernel
+        self._problem, self._labels, self._mapper = problem, labels, mapper
+        own: _Kernels = exact_kernel.assemble_rows, exact_kernel.predict_rows, exact_kernel.correct_rows
+        self._assemble_rows, self._predict_rows, self._correct_rows = kernels or own
         self._reverse = objective == "cce_plus"
         points, clusters, blocks = problem.num_points, problem.num_clusters, problem.num_blocks
         self._chunk = max(_CHUNK_ROWS // BLOCK_ROWS, -(-blocks // _MOST_CHUNKS))
@@ -81,23 +97,25 @@ class Exact:
             self._start()
 
     def _start(self) -> None:
-        """y inside the simplex, the prices of its means, and z = ν - s - p > 0."""
+        """y inside the simplex, the prices of its means, t = 1/x and z = ν - σ t - p > 0."""
+        from cce_ray.pseudo_labels.exact_kernel import HIT_PRICE, NU
+
         problem = self._problem
         free = problem.known < 0
         self._count = max(1, int(free.sum()))
-        self._any_free = bool(free.any())
+        self._finest = _FINEST * (1.0 + problem.fairness_weight) / problem.num_clusters
         self._labels[free] += _MIXED * (1.0 / problem.num_clusters - self._labels[free])
         self.prices = self._implied(self._labels.mean(axis=0))
         # Rows do not feel a shift of all prices; around λ the prices of (11) would lose their differences.
         self._shift = problem.fairness_weight if self._reverse else 0.0
         self._shifted = self.prices - self._shift
         hits = np.einsum("ik,ik->i", problem.probs, self._labels, dtype=np.float64)
-        self._rows[:, self._kernels.HIT_PRICE] = 1.0 / np.maximum(hits, MEAN_FLOOR)
-        np.divide(problem.probs, np.maximum(hits, MEAN_FLOOR)[:, None], out=self._slacks)
+        self._rows[:, HIT_PRICE] = 1.0 / np.maximum(hits, MEAN_FLOOR)
+        np.multiply(problem.probs, self._rows[:, HIT_PRICE, None], out=self._slacks)
         self._slacks += self._shifted
         nu = self._slacks.max(axis=1) + _START_SLACK
         np.subtract(nu[:, None], self._slacks, out=self._slacks)
-        self._rows[:, self._kernels.NU] = nu
+        self._rows[:, NU] = nu
         self._moves.fill(0.0)
         self._turns.fill(0.0)
         self._assemble(np.zeros(2))
@@ -114,18 +132,18 @@ class Exact:
 
     def advance(self) -> float:
         """One iteration; returns max |Δy|, 0 where rounding allows no better."""
-        if self._stalled >= _STALLED or not self._any_free:
+        if self._stalled >= _STALLED or self._centre <= 2.0 * self._finest:
             return 0.0
         with _one_blas_thread():
             return self._advance()
 
     def _advance(self) -> float:
-        problem, kernels = self._problem, self._kernels
+        problem = self._problem
         self._curvature = self._curve(self._mean)
         factor = self._factorized()
         affine = self._solve(factor, self._response, np.zeros(problem.num_clusters))
         self._map(
-            kernels.predict_rows,
+            self._predict_rows,
             self._turns,
             self._rows,
             problem.known,
@@ -143,7 +161,7 @@ class Exact:
         response = self._response + turned + centring * centred
         move = self._solve(factor, response, affine * moves)
         self._map(
-            kernels.correct_rows,
+            self._correct_rows,
             self._moves,
             self._turns,
             self._rows,
@@ -173,7 +191,7 @@ class Exact:
         """Take the step; the K×K system, the predictor's right side and the gap at the new point."""
         problem, clusters = self._problem, self._problem.num_clusters
         work = bind(
-            self._kernels.assemble_rows,
+            self._assemble_rows,
             problem.probs,
             self._labels,
             self._slacks,
@@ -247,7 +265,7 @@ class Exact:
         # Σ (y + primal y f) (z - dual z (1 + f))
         products = self._centre * entries
         after = products + primal * first - dual * (products + first) - primal * dual * (first + second)
-        return float(self._centre * (max(after, 0.0) / max(products, MEAN_FLOOR)) ** 3)
+        return max(float(self._centre * (max(after, 0.0) / max(products, MEAN_FLOOR)) ** 3), self._finest)
 
     def _gap(self, rows: float) -> float:
         """The value minus the dual bound at the present prices; `rows` is mean (-ln x - the row's bound)."""
@@ -267,13 +285,12 @@ class Exact:
         from scipy.linalg import lapack
 
         system = self._system()
-        lift = 0.0
-        while True:
+        for lift in _LIFTS:
             raised = system + np.diag(lift * system.diagonal())
             factor, info = lapack.dpotrf(raised.T, overwrite_a=1)
             if info == 0:
                 return np.asarray(factor)
-            lift = max(10.0 * lift, 1e-14)
+        raise AssertionError("a diagonally dominant system is positive definite")
 
 
 def _one_blas_thread() -> AbstractContextManager[object]:

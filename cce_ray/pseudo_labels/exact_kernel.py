@@ -26,7 +26,7 @@ LABELS, RESPONSE, ASSEMBLE_VECTORS = 0, 1, 2
 # Of `predict_rows`: Σ y z f, Σ y z f²; and its vectors.
 FIRST, SECOND, PREDICT_SUMS = 0, 1, 2
 MOVES, TURNED, CENTRED, PREDICT_VECTORS = 0, 1, 2, 3
-_ROUNDING = 1e-15
+ROUNDING = 1e-15  # of a stationarity condition, relative to its terms
 
 
 @compiled
@@ -180,7 +180,7 @@ def _stationarity(
     for k in range(probs.shape[1]):
         slope = np.float64(probs[i, k]) * price
         residual = slope + prices[k] - nu + slacks[i, k]
-        noise = _ROUNDING * (slope + abs(prices[k]) + abs(nu))
+        noise = ROUNDING * (slope + abs(prices[k]) + abs(nu))
         residual = residual if abs(residual) > noise else 0.0
         values[share, k] = residual + np.float64(probs[i, k]) * pull - slacks[i, k]
 

@@ -156,7 +156,7 @@ BAD = {
     "init_sum": ({"init": 2 * PROBS}, "init: row 0 sums to 2"),
     "objective": ({"objective": "ce"}, "objective: 'ce' is unknown; choose one of cce_plus, cce, shannon"),
     "solver": ({"solver": "newton"}, "solver: 'newton' is unknown; choose one of auto, em"),
-    "combination": ({"objective": "cce", "solver": "em"}, "solver: 'em' cannot minimise 'cce'; use exact or pgd"),
+    "combination": ({"objective": "cce", "solver": "em"}, "solver: 'em' cannot minimise 'cce'; use exact"),
     "shannon_pgd": ({"objective": "shannon", "solver": "pgd"}, "use mirror"),
     "backend": ({"backend": "tpu"}, "backend: 'tpu' is unknown; choose one of auto, gpu, inline, threads"),
     "backend_gpu": ({"backend": "gpu"}, "backend: 'gpu' needs probs as a tensor on a GPU"),
