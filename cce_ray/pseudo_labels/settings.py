@@ -31,8 +31,10 @@ class PseudoLabelSettings(Settings):
     gpu: EM where the network is, for cce_plus without gap_tolerance and prior_slack; auto: gpu where the
     network is on one and that can do it, else threads where the batch is large enough to gain."""
 
-    max_iterations: int = Field(default=100, ge=1)
-    """Iteration limit. Stopping early keeps labels soft: as much a hyper-parameter as the fairness weight."""
+    max_iterations: int = Field(default=30, ge=1)
+    """Iteration limit. Stopping early keeps labels soft: as much a hyper-parameter as the fairness weight.
+    Networks trained from pixels want that; a linear model on features wants the minimum: there set
+    gap_tolerance to 0.01 and this to 1000 (docs/stopping_rule.md)."""
 
     tolerance: float = Field(default=1e-4, ge=0)
     """Stop when no label changed by more than this in an iteration."""
