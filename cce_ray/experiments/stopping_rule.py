@@ -31,8 +31,8 @@ RULES = {f"EM {n}": f"{EM}{n}" for n in EM_ITERATIONS} | {
 DEFAULTS = (
     "## What follows",
     "",
-    "- A linear model on good features wants the minimum: the smaller the gap the better, down to about 1e-2,",
-    "  and then λ hardly matters. `jobs/runs/features.yaml` stops at a certified gap of 1e-2.",
+    "- A linear model on good features wants the minimum: the smaller the gap the better, down to 1e-2, and",
+    "  then λ hardly matters. `jobs/runs/features.yaml` stops at a certified gap of 1e-2.",
     "- A network trained from pixels with augmentation wants soft labels: EM stopped after ten to thirty",
     "  iterations, at gaps of 0.2 to 4. `jobs/runs/digits.yaml` does 19.",
     "- No rule is best for both. `pseudo_labels.max_iterations` is 30 unless a run says otherwise.",
