@@ -26,6 +26,7 @@ LABELS, RESPONSE, ASSEMBLE_VECTORS = 0, 1, 2
 # Of `predict_rows`: Σ y z f, Σ y z f²; and its vectors.
 FIRST, SECOND, PREDICT_SUMS = 0, 1, 2
 MOVES, TURNED, CENTRED, PREDICT_VECTORS = 0, 1, 2, 3
+MOST_OF_HIT = 0.5  # how much of x t = 1 the corrector may take back
 ROUNDING = 1e-15  # of a stationarity condition, relative to its terms
 
 
@@ -303,7 +304,7 @@ def predict_rows(
                     values[share, k] += moves[k]
                 _, alpha = _solve_row(share, i, probs, rows, weights, values)
                 first, second, low, high = _ratios(share, i, labels, slacks, turns, values)
-                # x t is between 0 and about 1; dx / x and dt / t = 1 / (x t) - 1 - dx / x
+                # x t, dx / x and dt / t = 1 / (x t) - 1 - dx / x
                 hit_product = rows[i, HIT_PRICE] / rows[i, INVERSE_HIT]
                 ratio = alpha / math.sqrt(hit_product)
                 rows[i, HIT_MOVE] = ratio
@@ -314,14 +315,22 @@ def predict_rows(
                 for k in range(num_clusters):
                     vectors[b, MOVES, k] += labels[i, k] * turns[i, k]
                 # The second-order terms of the corrector: dx dt, and -dy dz / y = z f (1 + f).
-                product = ratio * (1.0 - hit_product * (1.0 + ratio)) * rows[i, INVERSE_HIT]
+                pull = _hit_moves_product(i, rows) * rows[i, INVERSE_HIT]
                 for k in range(num_clusters):
                     turn = slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
-                    values[share, k] = turn - product * np.float64(probs[i, k])
+                    values[share, k] = turn - pull * np.float64(probs[i, k])
                 _add_response(share, b, i, TURNED, probs, rows, weights, values, vectors)
                 for k in range(num_clusters):
                     values[share, k] = 1.0 / labels[i, k]
                 _add_response(share, b, i, CENTRED, probs, rows, weights, values, vectors)
+
+
+@compiled
+def _hit_moves_product(i: int, rows: np.ndarray) -> float:
+    """dx dt of the predictor, whose dx/x is in HIT_MOVE; the corrector's 1 - dx dt is kept away from 0."""
+    ratio = rows[i, HIT_MOVE]
+    product = ratio * (1.0 - rows[i, HIT_PRICE] / rows[i, INVERSE_HIT] * (1.0 + ratio))
+    return min(product, MOST_OF_HIT)
 
 
 @compiled
@@ -391,9 +400,7 @@ def correct_rows(
                     turn = slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
                     turns[i, k] = centring[0] / labels[i, k] + turn
                 price = rows[i, HIT_PRICE]
-                hit_product = price / rows[i, INVERSE_HIT]
-                ratio = rows[i, HIT_MOVE]
-                product = ratio * (1.0 - hit_product * (1.0 + ratio))
+                product = _hit_moves_product(i, rows)
                 _stationarity(share, i, product, probs, slacks, rows, prices, values)
                 for k in range(num_clusters):
                     values[share, k] += moves_of_prices[k] + turns[i, k]

@@ -15,6 +15,7 @@ from cce_ray.pseudo_labels.exact_kernel import (
     HIT_PRICE,
     INVERSE_HIT,
     LABELS,
+    MOST_OF_HIT,
     MOVES,
     NU,
     NU_MOVE,
@@ -205,9 +206,9 @@ def _stationarity(
 
 
 def _hit_products(free: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """dx dt of the affine direction, whose dx/x is g and dt/t = 1/(x t) - 1 - g."""
+    """dx dt of the affine direction, whose dx/x is g and dt/t = 1/(x t) - 1 - g, at most a half."""
     g, product = rows[free, HIT_MOVE], rows[free, HIT_PRICE] / rows[free, INVERSE_HIT]
-    products: np.ndarray = g * (1.0 - product * (1.0 + g))
+    products: np.ndarray = np.minimum(g * (1.0 - product * (1.0 + g)), MOST_OF_HIT)
     return products
 
 
