@@ -1,5 +1,6 @@
 """Which solver `solver="auto"` is, from the times in docs/pseudo_labels.md, and which backend "auto" is."""
 
+import math
 import os
 import sys
 from typing import Any
@@ -10,10 +11,12 @@ from cce_ray.pseudo_labels.problem import Problem
 # Without a wanted gap: the paper's own, whose early end is part of how it trains, or the only one.
 USUAL = {"cce_plus": "em", "cce": "pgd", "shannon": "mirror"}
 
-# Entries of y from which the four float64 arrays of "exact" are too much to take unasked: 1.6 GB.
+# Entries of y from which the float64 arrays of "exact" (1.6 GB) and "pgd" are too much to take unasked.
 _LARGE = 50_000_000
-# Clusters from which its K×K system is.
+# Clusters from which the K×K system of "exact" is.
 _MANY = 2048
+# Up to this λ, and fewer clusters than this, projected gradients need fewer steps than anything else.
+_LIGHT, _FEW = 2.0, 50
 
 
 def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None) -> str:
@@ -24,28 +27,31 @@ def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None)
     """
     if gap_tolerance is None or objective == "shannon":
         return USUAL[objective]
-    entries = problem.num_points * problem.num_clusters
-    able = problem.prior_slack == 0 and entries <= _LARGE and problem.num_clusters <= _MANY
+    small = problem.num_points * problem.num_clusters <= _LARGE
+    able = small and problem.prior_slack == 0 and problem.num_clusters <= _MANY
     if objective == "cce":
         return "exact" if able else "pgd"
-    if able and exact_seconds(problem) < em_accelerated_seconds(problem, gap_tolerance):
+    if small and problem.fairness_weight <= _LIGHT and problem.num_clusters <= _FEW:
+        return "pgd"
+    if able and exact_seconds(problem, gap_tolerance) < em_accelerated_seconds(problem, gap_tolerance):
         return "exact"
     return "em_accelerated"
 
 
-def exact_seconds(problem: Problem) -> float:
-    """About what ten iterations take on one thread: calls, passes over y, the outer products, Cholesky."""
+def exact_seconds(problem: Problem, gap: float) -> float:
+    """About what it takes on one thread: calls, passes over the rows, outer products, Cholesky."""
     points, clusters = problem.num_points, problem.num_clusters
-    per_entry = 1.3e-8 + 2.8e-11 * clusters
-    return 10 * (2.5e-4 + points * clusters * per_entry + 1e-11 * clusters**3)
+    iterations = 4.0 + 2.6 * math.log10(clusters) + max(0.0, -math.log10(max(gap, 1e-12)) - 3.0)
+    row = 6e-7 + 3e-8 * clusters + 3e-11 * clusters**2
+    return iterations * (2.5e-4 + points * row + 2e-11 * clusters**3)
 
 
 def em_accelerated_seconds(problem: Problem, gap: float) -> float:
     """About what it takes on one thread, with iterations as seen on softmax(N(0, 1))."""
-    entries = problem.num_points * problem.num_clusters
-    growth = problem.fairness_weight**0.65 * problem.num_clusters**0.35
-    iterations = max(5.0, 5.5 * growth * (1e-3 / max(gap, 1e-12)) ** 0.25)
-    return float(iterations * (2e-5 + entries * 6e-9))
+    points, clusters = problem.num_points, problem.num_clusters
+    growth = problem.fairness_weight**0.55 * clusters**0.3
+    iterations = max(5.0, 6.0 * growth * (1e-3 / max(gap, 1e-12)) ** 0.3)
+    return float(iterations * (2.5e-5 + points * (7e-8 + 4e-9 * clusters)))
 
 
 def choose_backend(
