@@ -17,7 +17,7 @@ Work = Callable[[int, int, int], None]
 BlockKernel = Callable[..., None]
 
 # Entries of y (M·K) from which a second thread gains more than its hand-over costs (2 cores, EM).
-THREADS_EDGE = 40_000
+THREADS_EDGE = 100_000
 
 
 class Mapper(Protocol):
