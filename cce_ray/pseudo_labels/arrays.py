@@ -8,6 +8,8 @@ import numpy as np
 
 Restore = Callable[[np.ndarray], Any]
 
+_LONGEST = 120
+
 
 def to_array(values: Any, name: str) -> tuple[np.ndarray, Restore]:
     """A NumPy array of `values` and the function that turns a result into the kind of `values`.
@@ -25,16 +27,26 @@ def to_array(values: Any, name: str) -> tuple[np.ndarray, Restore]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(values, torch.Tensor):
         device = values.device
-        host = values.detach().cpu()
-        if host.dtype == torch.bfloat16:
-            host = host.float()
+        try:
+            host = values.detach().cpu()
+            array = (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+        except (TypeError, NotImplementedError) as error:  # sparse, or without data
+            raise ValueError(f"{name}: {one_line(error)}; give a dense tensor") from None
         if device.type == "cpu":
-            return host.numpy(), torch.from_numpy
-        return host.numpy(), lambda result: torch.from_numpy(result).to(device)
+            return array, torch.from_numpy
+        return array, lambda result: torch.from_numpy(result).to(device)
     try:
         return np.asarray(values), _unchanged
     except ValueError as error:
-        raise ValueError(f"{name}: not a rectangular array ({error}); give an array or a tensor") from None
+        raise ValueError(
+            f"{name}: not a rectangular array ({one_line(error)}); give an array or a tensor"
+        ) from None
+
+
+def one_line(value: object) -> str:
+    """`value` for a message: one line, cut where it is long."""
+    text = " ".join((str(value) if isinstance(value, Exception) else repr(value)).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _unchanged(result: np.ndarray) -> np.ndarray:

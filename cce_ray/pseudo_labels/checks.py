@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cce_ray.pseudo_labels.arrays import to_array, to_floating
+from cce_ray.pseudo_labels.arrays import one_line, to_array, to_floating
 from cce_ray.pseudo_labels.driver import Limits
+from cce_ray.pseudo_labels.mappers import MAPPERS
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
 
@@ -19,17 +20,41 @@ SUM_TOLERANCE_HALF = 2e-2
 def check_limits(max_iterations: int, tolerance: float, gap_tolerance: float | None) -> Limits:
     if not isinstance(max_iterations, int | np.integer) or max_iterations < 0:
         raise ValueError(
-            f"max_iterations: {max_iterations!r} is not an integer >= 0; give a limit such as 100"
+            f"max_iterations: {one_line(max_iterations)} is not an integer >= 0; give a limit such as 100"
         )
     if not (_is_number(tolerance) and tolerance >= 0):
-        raise ValueError(f"tolerance: {tolerance!r} is not >= 0; give max |Δy| to stop at, such as 1e-4")
+        raise ValueError(
+            f"tolerance: {one_line(tolerance)} is not >= 0; give max |Δy| to stop at, such as 1e-4"
+        )
     if gap_tolerance is not None and not (_is_number(gap_tolerance) and gap_tolerance >= 0):
-        raise ValueError(f"gap_tolerance: {gap_tolerance!r} is not >= 0; give a gap such as 1e-3, or None")
+        raise ValueError(
+            f"gap_tolerance: {one_line(gap_tolerance)} is not >= 0; give a gap such as 1e-3, or None"
+        )
     return Limits(int(max_iterations), float(tolerance), gap_tolerance)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_names(objective: str, solver: str, backend: str) -> None:
+    from cce_ray.pseudo_labels import SOLVERS
+
+    for name, value, known in (
+        ("objective", objective, tuple(OBJECTIVES)),
+        ("solver", solver, ("auto", *SOLVERS)),
+        ("backend", backend, ("auto", "gpu", *MAPPERS)),
+    ):
+        if not (isinstance(value, str) and value in known):
+            raise ValueError(f"{name}: {one_line(value)} is unknown; choose one of {', '.join(known)}")
+
+
+def check_slack(prior_slack: float) -> None:
+    if not (_is_number(prior_slack) and 0 <= prior_slack < math.inf):
+        raise ValueError(
+            f"prior_slack: {one_line(prior_slack)} is not a number >= 0; give how far shares may miss the "
+            "prior, such as 0.5, or 0"
+        )
 
 
 def check_problem(
@@ -40,16 +65,9 @@ def check_problem(
     prior_slack: float,
     known_labels: Any,
 ) -> Problem:
-    """Everything but the rows' values, which `_start` looks at."""
+    """Everything but the names, the slack and the rows' values, which `start_labels` looks at."""
     check_shape(array.shape)
     check_weight(fairness_weight)
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective: {objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}")
-    if not (_is_number(prior_slack) and 0 <= prior_slack < math.inf):
-        raise ValueError(
-            f"prior_slack: {prior_slack!r} is not a number >= 0; give how far shares may miss the prior, "
-            "such as 0.5, or 0"
-        )
     return Problem(
         to_floating(array, "probs"),
         check_prior(prior, array.shape[1], objective),
@@ -69,18 +87,21 @@ def check_shape(shape: tuple[int, ...]) -> None:
 def check_weight(fairness_weight: float) -> None:
     if not (_is_number(fairness_weight) and 0 < fairness_weight < math.inf):
         raise ValueError(
-            f"fairness_weight: {fairness_weight!r} is not a positive number; give λ > 0, such as 10"
+            f"fairness_weight: {one_line(fairness_weight)} is not a positive number; give λ > 0, such as 10"
         )
 
 
 def check_prior(prior: Any, num_clusters: int, objective: str) -> np.ndarray:
     if prior is None:
         return np.full(num_clusters, 1.0 / num_clusters)
-    weights = np.asarray(to_array(prior, "prior")[0], dtype=np.float64)
-    if weights.shape != (num_clusters,):
+    given = to_array(prior, "prior")[0]
+    if given.shape != (num_clusters,):
         raise ValueError(
-            f"prior: shape {weights.shape} does not fit {num_clusters} clusters; give ({num_clusters},)"
+            f"prior: shape {given.shape} does not fit {num_clusters} clusters; give ({num_clusters},)"
         )
+    if given.dtype.kind not in "fiu":
+        raise ValueError(f"prior: dtype {given.dtype} is not a real type; give probabilities as float64")
+    weights = given.astype(np.float64)
     if not np.all(np.isfinite(weights)) or weights.min() < 0 or abs(weights.sum() - 1.0) > SUM_TOLERANCE:
         raise ValueError(
             f"prior: sums to {weights.sum():.6g}, smallest {weights.min():.6g}; give probabilities (sum 1)"

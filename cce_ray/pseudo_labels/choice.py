@@ -5,7 +5,6 @@ import os
 import sys
 from typing import Any
 
-from cce_ray.pseudo_labels.mappers import MAPPERS
 from cce_ray.pseudo_labels.problem import Problem
 
 # Without a wanted gap: the paper's own, whose early end is part of how it trains, or the only one.
@@ -60,10 +59,8 @@ def choose_backend(
     """ "gpu", or else what the host is to do: "auto", "inline" or "threads".
 
     Raises:
-        ValueError: the backend is unknown, or "gpu" cannot do this.
+        ValueError: "gpu" cannot do this.
     """
-    if backend not in ("auto", "gpu", *MAPPERS):
-        raise ValueError(f"backend: {backend!r} is unknown; choose one of auto, gpu, {', '.join(MAPPERS)}")
     able = objective == "cce_plus" and solver in ("auto", "em") and gap_tolerance is None and prior_slack == 0
     if backend == "auto":
         return "gpu" if able and _device_of(probs) != "cpu" else "auto"

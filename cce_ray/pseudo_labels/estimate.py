@@ -11,9 +11,11 @@ from cce_ray.pseudo_labels.certificate import certified_gap
 from cce_ray.pseudo_labels.checks import (
     check_known,
     check_limits,
+    check_names,
     check_prior,
     check_problem,
     check_shape,
+    check_slack,
     check_weight,
     start_labels,
 )
@@ -75,6 +77,8 @@ def estimate_pseudo_labels(
     Raises:
         ValueError: an argument is unusable; one line says which, its value and the remedy.
     """
+    check_names(objective, solver, backend)
+    check_slack(prior_slack)
     limits = check_limits(max_iterations, tolerance, gap_tolerance)
     if choose_backend(backend, probs, objective, solver, gap_tolerance, prior_slack) == "gpu":
         return estimate_on_device(probs, fairness_weight, prior, limits, known_labels, init)
@@ -158,8 +162,6 @@ def _choose_solver(
 
     if solver == "auto":
         return SOLVERS[choose_solver(problem, objective, gap_tolerance)]
-    if solver not in SOLVERS:
-        raise ValueError(f"solver: {solver!r} is unknown; choose one of auto, {', '.join(SOLVERS)}")
     able = [name for name, candidate in SOLVERS.items() if objective in candidate.objectives]
     if solver not in able:
         raise ValueError(f"solver: {solver!r} cannot minimise {objective!r}; use {' or '.join(able)}")

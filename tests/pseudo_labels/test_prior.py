@@ -123,7 +123,7 @@ def test_a_given_prior_reaches_the_solver() -> None:
     sigma = posterior(mixture(200, seed=4), TRUE)
     options = {"fairness_weight": 50.0, "objective": "cce_plus"}
     given_prior = PseudoLabelSettings(prior=TRUE.tolist(), prior_slack=0.1).estimate(sigma, **options)
-    expected = estimate_pseudo_labels(sigma, prior=TRUE, prior_slack=0.1, **options)
+    expected = estimate_pseudo_labels(sigma, prior=TRUE, prior_slack=0.1, max_iterations=30, **options)
     assert np.array_equal(given_prior.labels, expected.labels)
     assert given_prior.objective == expected.objective
     other = PseudoLabelSettings(prior=TRUE.tolist()).estimate(sigma, prior=TRUE[::-1], **options)
