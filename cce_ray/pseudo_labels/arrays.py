@@ -54,7 +54,7 @@ def _unchanged(result: np.ndarray) -> np.ndarray:
 
 
 def to_floating(values: np.ndarray, name: str) -> np.ndarray:
-    """float32 or float64, C-contiguous, native byte order; float16 becomes float32.
+    """float32 or float64, as `for_kernels` makes them; float16 becomes float32.
 
     Raises:
         ValueError: not a floating type.
@@ -63,5 +63,23 @@ def to_floating(values: np.ndarray, name: str) -> np.ndarray:
         raise ValueError(
             f"{name}: dtype {values.dtype} is not a floating type; give probabilities as float32"
         )
-    wanted = np.float64 if values.dtype.itemsize >= 8 else np.float32
-    return np.ascontiguousarray(values, dtype=wanted)
+    return for_kernels(values, np.float64 if values.dtype.itemsize >= 8 else np.float32)
+
+
+def for_kernels(values: np.ndarray, dtype: type) -> np.ndarray:
+    """`values` as the kernels are compiled for: C-contiguous, aligned, of this type and not read-only.
+
+    A read-only array (from Ray's store, a memory map, pandas) is not copied: its memory gets a second view,
+    which no kernel writes to, because Numba would compile every kernel once more, for seconds.
+    """
+    array = np.require(values, dtype, ["C", "A"])
+    return array if array.flags.writeable else np.asarray(_Unlocked(array))
+
+
+class _Unlocked:
+    """The memory of a read-only array without the mark."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # keeps the memory alive
+        interface = array.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cce_ray.pseudo_labels.arrays import one_line, to_array, to_floating
+from cce_ray.pseudo_labels.arrays import for_kernels, one_line, to_array, to_floating
 from cce_ray.pseudo_labels.driver import Limits
 from cce_ray.pseudo_labels.mappers import MAPPERS
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
@@ -15,6 +15,8 @@ from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
 # How far a row may be from summing to one: softmax in single and in half precision.
 SUM_TOLERANCE = 1e-3
 SUM_TOLERANCE_HALF = 2e-2
+# Values of λ: beyond them one of the objective's two terms is less than the other's rounding.
+WEIGHTS = (1e-12, 1e12)
 
 
 def check_limits(max_iterations: int, tolerance: float, gap_tolerance: float | None) -> Limits:
@@ -85,9 +87,11 @@ def check_shape(shape: tuple[int, ...]) -> None:
 
 
 def check_weight(fairness_weight: float) -> None:
-    if not (_is_number(fairness_weight) and 0 < fairness_weight < math.inf):
+    least, most = WEIGHTS
+    if not (_is_number(fairness_weight) and least <= fairness_weight <= most):
         raise ValueError(
-            f"fairness_weight: {one_line(fairness_weight)} is not a positive number; give λ > 0, such as 10"
+            f"fairness_weight: {one_line(fairness_weight)} is no number from {least:g} to {most:g}; "
+            "give λ, such as 10"
         )
 
 
@@ -130,7 +134,7 @@ def check_known(known_labels: Any, num_points: int, num_clusters: int) -> np.nda
         raise ValueError(
             f"known_labels: {known[bad[0]]} at row {bad[0]} is no class; give 0..{num_clusters - 1} or -1"
         )
-    return np.ascontiguousarray(known, dtype=np.int64)
+    return for_kernels(known, np.int64)
 
 
 def start_labels(problem: Problem, probs: Any, init: Any, double: bool) -> np.ndarray:

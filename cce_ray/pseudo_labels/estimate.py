@@ -51,7 +51,7 @@ def estimate_pseudo_labels(
     Args:
         probs: σ, (M, K), floating; NumPy array or torch tensor on any device; rows are probabilities. Half
             precision is computed, and returned, in float32. Never changed.
-        fairness_weight: λ > 0 of the objective, whose first term is a mean over the points.
+        fairness_weight: λ of the objective, whose first term is a mean over the points; 1e-12 to 1e12.
         objective: "cce_plus" (11), "cce" (10) or "shannon" (loss (5) with weight λ).
         prior: u, (K,), sums to one; uniform if None. Zeros are fine for "cce_plus" only.
         prior_slack: ε >= 0: a cluster's share may be anywhere within u_k (1 ± ε), not below 0, without cost:
