@@ -68,7 +68,21 @@ class RunConfig(Settings):
                 f"set it to auto or {' or '.join(able)}"
             )
         self._prior_fits()
+        self._backend_fits()
         return self
+
+    def _backend_fits(self) -> None:
+        chosen = self.pseudo_labels
+        if chosen.backend == "gpu" and (
+            self.method.objective != "cce_plus"
+            or chosen.solver not in ("auto", "em")
+            or chosen.gap_tolerance is not None
+            or chosen.prior_slack > 0
+        ):
+            raise ValueError(
+                "pseudo_labels.backend: gpu does EM for method cce_plus, without gap_tolerance and "
+                "prior_slack; leave these out or set pseudo_labels.backend=auto"
+            )
 
     def _prior_fits(self) -> None:
         method, wanted = self.method, self.pseudo_labels

@@ -225,3 +225,11 @@ def test_every_key_of_a_resolved_run_is_described() -> None:
     assert set(flatten(settings.resolved().to_dict())) == set(meanings)
     assert all(meanings.values())
     assert "uniform" in meanings["method.fairness_weight"] or "KL" in meanings["method.fairness_weight"]
+
+
+@pytest.mark.parametrize(
+    "unable", ["method=cce", "pseudo_labels.solver=exact", "pseudo_labels.gap_tolerance=0.1"]
+)
+def test_the_gpu_backend_is_refused_for_what_it_cannot_do(unable: str) -> None:
+    with pytest.raises(ValueError, match=r"^pseudo_labels\.backend: gpu does EM for method cce_plus"):
+        load_config(None, ["pseudo_labels.backend=gpu", unable])

@@ -75,6 +75,10 @@ def check_fits(config: RunConfig, dataset: Dataset) -> None:
             f"set optimizer.batch_size={size} or less"
         )
     config.pseudo_labels.check_clusters(dataset.num_clusters)
+    if config.pseudo_labels.backend == "gpu" and config.runtime.torch_device().type == "cpu":
+        raise ValueError(
+            "pseudo_labels.backend: gpu, but the network runs on the CPU; set pseudo_labels.backend=auto"
+        )
     # Building the model tells whether it can take samples of this shape.
     config.model.build(dataset.samples.shape, dataset.num_clusters)
 
