@@ -347,7 +347,7 @@ def judge(call: Call, result: PseudoLabels) -> None:
     rounding = 1e-9 * (1 + weight + abs(value))
     assert result.objective == pytest.approx(value, abs=rounding)
 
-    rounding = 100 * np.finfo(dtype).eps * (1 + weight + abs(value))
+    rounding = 100 * float(np.finfo(dtype).eps) * (1 + weight + abs(value))
     other, least = another(sigma, known, terms)
     assert np.isinf(value) or value - result.gap <= other + rounding
     assert value >= least - rounding
