@@ -108,7 +108,7 @@ def make_probs(kind: str, points: int, clusters: int) -> np.ndarray:
     return softmax(300 * logits)
 
 
-def close(found: torch.Tensor, expected: np.ndarray) -> None:
+def assert_close(found: torch.Tensor, expected: np.ndarray) -> None:
     atol = 1e-8 if found.dtype == torch.float64 else 2e-6
     np.testing.assert_allclose(found.cpu().numpy(), expected, atol=atol, rtol=0)
     np.testing.assert_allclose(found.double().sum(dim=1).cpu(), 1, atol=2e-6)
@@ -131,7 +131,7 @@ def test_agrees_with_the_host(
     solve: Solve, points: int, clusters: int, dtype: type[np.floating], weight: float
 ) -> None:
     probs = make_probs("unbalanced", points, clusters).astype(dtype)
-    close(solve(probs, weight, 4).labels, on_host(probs, weight, 4).labels)
+    assert_close(solve(probs, weight, 4).labels, on_host(probs, weight, 4).labels)
 
 
 @pytest.mark.parametrize("points, clusters", [(600, 20), (150, 40)])
@@ -139,7 +139,7 @@ def test_more_rows_than_the_registers_of_one_program_hold(solve: Solve, points: 
     tile = device_em.one_launch_tile(points, clusters)
     assert tile.rows < points
     probs = make_probs("unbalanced", points, clusters).astype(np.float32)
-    close(solve(probs, 3.0, 3).labels, on_host(probs, 3.0, 3).labels)
+    assert_close(solve(probs, 3.0, 3).labels, on_host(probs, 3.0, 3).labels)
 
 
 @pytest.mark.parametrize("weight", [1e-6, 10.0, 1e6])
@@ -149,7 +149,7 @@ def test_hard_rows_in_single_precision(solve: Solve, kind: str, weight: float) -
     iterations = 4 if INTERPRETED else 50
     found = solve(probs, weight, iterations)
     assert found.labels.dtype == torch.float32 and bool((found.labels > 0).all())
-    close(found.labels, on_host(probs, weight, iterations).labels)
+    assert_close(found.labels, on_host(probs, weight, iterations).labels)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -170,7 +170,7 @@ def test_zero_prior_empty_start_and_known_rows(solve: Solve, dtype: type[np.floa
         (0.1, {"prior": prior, "init": start.astype(dtype), "known": known}),
     ):
         found = solve(probs, weight, 2, **options).labels
-        close(found, on_host(probs, weight, 2, **options).labels)
+        assert_close(found, on_host(probs, weight, 2, **options).labels)
         if "known" in options:
             rows = known >= 0
             assert np.array_equal(found.cpu().numpy()[rows], np.eye(6)[known[rows]])
@@ -202,7 +202,7 @@ def test_no_iteration_leaves_the_start(solve: Solve) -> None:
     found = solve(probs, 1.0, 0)
     assert int(found.iterations) == 0 and float(found.change) == float("inf")
     lifted = np.maximum(probs, np.float32(1e-8))
-    close(found.labels, lifted / lifted.sum(axis=1, keepdims=True))
+    assert_close(found.labels, lifted / lifted.sum(axis=1, keepdims=True))
 
 
 def test_labels_carry_no_gradient_and_probs_stay(solve: Solve) -> None:
@@ -247,7 +247,7 @@ def test_who_works_on_which_block_cannot_change_a_bit(
 
     expected = labels(None)
     assert all(torch.equal(labels(programs), expected) for programs in (1, 2))
-    close(expected, on_host(probs.cpu().numpy(), 10.0, 2).labels)
+    assert_close(expected, on_host(probs.cpu().numpy(), 10.0, 2).labels)
 
 
 @needs_triton
@@ -258,7 +258,7 @@ def test_workspace_can_be_used_again() -> None:
         tensor = torch.from_numpy(probs).to(TRITON_DEVICE)
         found = work.run(tensor, None, 3.0, max_iterations=12, tolerance=0.1)
         expected = on_host(probs, 3.0, int(found.iterations))
-        close(found.labels, expected.labels)
+        assert_close(found.labels, expected.labels)
         assert 0 < int(found.iterations) < 12
     with pytest.raises(ValueError, match="made for"):
         work.run(tensor.double(), None, 3.0, max_iterations=1, tolerance=0.0)
@@ -363,7 +363,7 @@ def test_the_host_waits_for_nothing(points: int, clusters: int) -> None:
         found = em_on_device(probs, prior, 10.0, **options)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    close(found.labels, on_host(probs.cpu().numpy(), 10.0, int(found.iterations)).labels)
+    assert_close(found.labels, on_host(probs.cpu().numpy(), 10.0, int(found.iterations)).labels)
 
 
 @needs_cuda
@@ -389,7 +389,7 @@ def test_several_launches_in_a_cuda_graph(points: int, clusters: int) -> None:
         labels, iterations = found.labels.clone(), int(found.iterations)
         again = run()
         assert torch.equal(labels, again.labels) and iterations == int(again.iterations)
-        close(labels, on_host(probs.cpu().numpy(), 10.0, iterations).labels)
+        assert_close(labels, on_host(probs.cpu().numpy(), 10.0, iterations).labels)
 
 
 @here_only
