@@ -61,21 +61,45 @@ def train(
         bool, typer.Option("--resume", help="Continue the run that lies in output_dir.")
     ] = False,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not write to MLflow.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Train on so many Ray workers: short for runtime.workers.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of each worker: short for runtime.gpus_per_worker.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
 ) -> None:
     """Cluster a data set: train, evaluate, report, track."""
     from cce_ray.runs import load_run
 
-    extra = ["tracking.enabled=false"] if no_tracking else []
+    short = {
+        "tracking.enabled": "false" if no_tracking else None,
+        "runtime.workers": workers,
+        "runtime.gpus_per_worker": gpus_per_worker,
+    }
+    extra = [f"{key}={value}" for key, value in short.items() if value is not None]
     config, notes = load_run(run, [*(overrides or []), *extra])
+    if address and not config.runtime.workers:
+        raise ValueError(f"--address {address}: the run has no workers to put there; add --workers N")
 
     from cce_ray.console import RichListener, print_summary
-    from cce_ray.runs import run_training  # torch: once the configuration is known to be right
 
     with RichListener() as listener:
         for note in notes:
             listener.note(note)
-        summary = run_training(config, seeds=seeds, resume=resume, listener=listener)
+        # torch, and ray: once the configuration is known to be right
+        if config.runtime.workers:
+            from cce_ray.distributed import run_on_ray
+
+            summary = run_on_ray(config, address=address, seeds=seeds, resume=resume, listener=listener)
+        else:
+            from cce_ray.runs import run_training
+
+            summary = run_training(config, seeds=seeds, resume=resume, listener=listener)
     print_summary(summary)
     if json:
         typer.echo(jsonlib.dumps(summary.to_dict()))

@@ -69,7 +69,26 @@ class RunConfig(Settings):
             )
         self._prior_fits()
         self._backend_fits()
+        self._workers_fit()
         return self
+
+    def _workers_fit(self) -> None:
+        chosen, workers = self.pseudo_labels, self.runtime.workers
+        if chosen.backend == "ray" and not workers:
+            raise ValueError(
+                "pseudo_labels.backend: ray, but the run has no workers; set runtime.workers (--workers) or "
+                "pseudo_labels.backend=auto"
+            )
+        if workers and self.method.required_model:
+            raise ValueError(
+                f"runtime.workers: method {self.method.name} is fitted by one process; leave it out"
+            )
+        spread = chosen.scope == "dataset" and (workers > 1 or chosen.backend == "ray")
+        if spread and (self.method.objective != "cce_plus" or chosen.solver not in ("auto", "em")):
+            raise ValueError(
+                "pseudo_labels.scope: dataset is solved by EM for method cce_plus when workers share it; set "
+                "method=cce_plus and pseudo_labels.solver=em, or leave runtime.workers out"
+            )
 
     def _backend_fits(self) -> None:
         chosen = self.pseudo_labels

@@ -82,7 +82,7 @@ def test_a_name_is_switched_before_its_other_keys_are_set() -> None:
         ("method.fairness_weight=.nan", ["method.fairness_weight", "nan"]),
         ("data.num_clusters=1", ["data.num_clusters", "1"]),
         ("optimizer.batch_size=1", ["optimizer.batch_size", "2"]),
-        ("pseudo_labels.scope=dataset", ["pseudo_labels.scope", "batch"]),
+        ("pseudo_labels.scope=epoch", ["pseudo_labels.scope", "batch"]),
         ("pseudo_labels.prior=estimated", ["pseudo_labels.prior", "'uniform' or 'estimate'", "'estimated'"]),
         (
             "pseudo_labels.prior=[0.5, 0.6]",

@@ -40,9 +40,11 @@ class Batches:
         seed: with the epoch it alone decides the order.
         resident: keep all samples on the device; "auto": where they fit (CUDA), where they lie in RAM
             anyway (CPU).
+        share: (rank, size): of every batch of an epoch only the rank's part is read; the ranks' parts, in
+            order, make up the batch.
 
     Raises:
-        ValueError: ``batch_size`` exceeds the number of samples.
+        ValueError: ``batch_size`` exceeds the number of samples, or a rank would get an empty part.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Batches:
         device: str | torch.device,
         seed: int = 0,
         resident: bool | Literal["auto"] = "auto",
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size > len(indices):
             raise ValueError(
@@ -62,6 +65,12 @@ class Batches:
         assert batch_size > 0
         self.batch_size = batch_size
         self.num_batches = -(-len(indices) // batch_size)
+        if len(indices) // self.num_batches < share[1]:
+            raise ValueError(
+                f"runtime.workers: {share[1]} workers for batches of {len(indices) // self.num_batches} "
+                "samples; use fewer workers or a larger optimizer.batch_size"
+            )
+        self._share = share
         self._samples = samples
         self._indices = np.ascontiguousarray(indices, dtype=np.int64)
         self._device = torch.device(device)
@@ -78,22 +87,30 @@ class Batches:
         return len(self._indices)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """(indices (B,) int64 on the CPU, inputs (B, *shape) on the device) from batch ``start`` on.
+        """(indices (B,) int64 on the CPU, inputs (b, *shape) on the device) from batch ``start`` on.
 
-        The order is a function of (seed, epoch) alone, so that an epoch resumes exactly at any batch.
+        The indices are those of the whole batch; the inputs those of this rank's part, ``own(B)``. The order
+        is a function of (seed, epoch) alone, so that an epoch resumes exactly at any batch, on any number of
+        ranks.
         """
         order = np.random.default_rng([self._seed, epoch]).permutation(self._indices)
         bounds = len(order) * np.arange(self.num_batches + 1) // self.num_batches
-        return self._batches(order, bounds[start:])
+        wholes = [order[first:last] for first, last in pairwise(bounds[start:])]
+        parts = self._batches([whole[self.own(len(whole))] for whole in wholes])
+        for whole, (_, inputs) in zip(wholes, parts, strict=True):
+            yield torch.from_numpy(whole), inputs
+
+    def own(self, count: int) -> slice:
+        """This rank's part of a batch of ``count``."""
+        return share(count, *self._share)
 
     def sequential(self, batch_size: int | None = None) -> Iterator[Batch]:
         """The same pairs in the order of ``indices``, for evaluation; the last batch may be smaller."""
         size = batch_size or self.batch_size
         bounds = np.append(np.arange(0, len(self._indices), size), len(self._indices))
-        return self._batches(self._indices, bounds)
+        return self._batches([self._indices[first:last] for first, last in pairwise(bounds)])
 
-    def _batches(self, order: np.ndarray, bounds: np.ndarray) -> Iterator[Batch]:
-        parts = [order[first:last] for first, last in pairwise(bounds)]
+    def _batches(self, parts: list[np.ndarray]) -> Iterator[Batch]:
         if self._inputs is None:
             yield from self._streamed(parts)
             return
@@ -110,6 +127,11 @@ class Batches:
 
         for part, block in read_ahead(read, parts):
             yield torch.from_numpy(part), block.to(self._device, non_blocking=pinned)
+
+
+def share(count: int, rank: int, size: int) -> slice:
+    """The rank's part of ``count`` things; the ranks' parts differ by one thing at most."""
+    return slice(count * rank // size, count * (rank + 1) // size)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """Clustering methods, one file each."""
 
-from cce_ray.methods.base import MethodSettings
+from cce_ray.methods.base import MethodSettings, labels_of
 from cce_ray.methods.cce import CCE
 from cce_ray.methods.cce_plus import CCEPlus
 from cce_ray.methods.kmeans import KMeans
@@ -13,4 +13,4 @@ METHODS: dict[str, type[MethodSettings]] = {
     "kmeans": KMeans,
 }
 
-__all__ = ["CCE", "METHODS", "CCEPlus", "KMeans", "MethodSettings", "Shannon"]
+__all__ = ["CCE", "METHODS", "CCEPlus", "KMeans", "MethodSettings", "Shannon", "labels_of"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cce_ray.settings import Settings
 
@@ -30,6 +30,11 @@ class MethodSettings(Settings):
     """Of `estimate_pseudo_labels`; None: it estimates none, or not by that."""
     required_model: ClassVar[str | None] = None
     """The only model it works with; None: any."""
+
+    @property
+    def objective_terms(self) -> dict[str, Any]:
+        """What `estimate_pseudo_labels` must know of the method: its objective and the weight in it."""
+        raise TypeError(f"method {self.name} estimates no pseudo-labels")
 
     @property
     def wants_augmented_view(self) -> bool:
@@ -63,3 +68,15 @@ class MethodSettings(Settings):
     def loss(self, logits: Tensor, augmented_logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
         """Parts of the loss, already weighted: their sum is minimised. Logits and labels are (B, K)."""
         raise TypeError(f"method {self.name} has no loss: it is fitted in closed form")
+
+
+def labels_of(
+    method: MethodSettings, settings: PseudoLabelSettings, probs: np.ndarray, prior: np.ndarray | None
+) -> tuple[np.ndarray, int, float]:
+    """`method.labels` on one thread, as plain values that travel between processes.
+
+    Returns y (B, K), the number of iterations and the last max |Δy|.
+    """
+    found = method.labels(probs, settings.model_copy(update={"backend": "inline"}), prior=prior)  # type: ignore[arg-type]
+    iterations, change = found.progress
+    return found.labels, iterations, change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -26,8 +26,13 @@ class SelfLabelling(MethodSettings):
     augmentation_weight: float = Field(default=0.0, ge=0)
     """Weight of the augmented view's cross-entropy; 0: no augmented view is computed."""
 
-    scopes: ClassVar[frozenset[str]] = frozenset({"batch"})
+    scopes: ClassVar[frozenset[str]] = frozenset({"batch", "rank", "dataset"})
     objective: ClassVar[str]
+
+    @property
+    def objective_terms(self) -> dict[str, Any]:
+        """λ, and which objective it weighs."""
+        return {"fairness_weight": self.fairness_weight, "objective": self.objective}
 
     @property
     def wants_augmented_view(self) -> bool:
@@ -48,8 +53,7 @@ class SelfLabelling(MethodSettings):
         """y (B, K) that minimises the objective for the predictions σ, warm-started at σ."""
         labels: PseudoLabels = settings.estimate(
             probs,
-            fairness_weight=self.fairness_weight,
-            objective=self.objective,
+            **self.objective_terms,
             known_labels=known_labels,
             prior=prior,
         )

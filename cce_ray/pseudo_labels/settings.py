@@ -23,13 +23,15 @@ class PseudoLabelSettings(Settings):
     that is expected to reach it first. em and em_accelerated solve (11), exact and pgd (11) and (10),
     mirror (5)."""
 
-    scope: Literal["batch"] = "batch"
-    """Whose means the fairness term balances: those of the batch."""
+    scope: Literal["batch", "rank", "dataset"] = "batch"
+    """Whose means the fairness term balances: those of the batch, over all workers; of a worker's part of it
+    alone; or of all training samples, whose labels are then estimated once an epoch (docs/scopes.md)."""
 
-    backend: Literal["auto", "inline", "threads", "gpu"] = "auto"
-    """inline: the calling thread; threads: as many as runtime.threads, with the same labels to the last bit;
-    gpu: EM where the network is, for cce_plus without gap_tolerance and prior_slack; auto: gpu where the
-    network is on one and that can do it, else threads where the batch is large enough to gain."""
+    backend: Literal["auto", "inline", "threads", "ray", "gpu"] = "auto"
+    """inline: the calling thread; threads: as many as runtime.threads; ray: remote tasks beside the training,
+    for runtime.workers; all with the same labels to the last bit. gpu: EM where the network is, for cce_plus
+    without gap_tolerance and prior_slack. auto: gpu where the network is on one and that can do it, else what
+    is measured to be fastest."""
 
     max_iterations: int = Field(default=30, ge=1)
     """Iteration limit. Stopping early keeps labels soft: as much a hyper-parameter as the fairness weight.
@@ -130,6 +132,6 @@ class PseudoLabelSettings(Settings):
             tolerance=self.tolerance,
             gap_tolerance=self.gap_tolerance,
             prior_slack=self.prior_slack,
-            backend=self.backend,
+            backend="auto" if self.backend == "ray" else self.backend,  # ray is the training loop's business
             **options,
         )

@@ -17,7 +17,15 @@ from cce_ray.config import RunConfig, flatten, is_name, load_config
 Record = TypeVar("Record")
 
 CONFIG_FILE = "config.yaml"
-FREE_KEYS = ("output_dir", "tracking.", "runtime.checkpoint_seconds")
+FREE_KEYS = (
+    "output_dir",
+    "tracking.",
+    "runtime.checkpoint_seconds",
+    "runtime.workers",
+    "runtime.min_workers",
+    "runtime.gpus_per_worker",
+    "runtime.max_failures",
+)
 """Keys that may differ between a run and its resumption, as the number of seeds may."""
 
 
@@ -70,15 +78,20 @@ def matching(config: RunConfig, folder: Path) -> RunConfig:
     if not config.runtime.threads:
         runtime = config.runtime.model_copy(update={"threads": stored.runtime.threads})
         config = config.model_copy(update={"runtime": runtime})
-    wanted, found = flatten(config.resolved().to_dict()), flatten(stored.to_dict())
+    check_same_run(config.resolved(), stored, str(folder))
+    return config.resolved()
+
+
+def check_same_run(config: RunConfig, stored: RunConfig, place: str) -> None:
+    """ValueError naming the first key in which `config` and the run stored in `place` differ."""
+    wanted, found = flatten(config.to_dict()), flatten(stored.to_dict())
     # Names first: with another data set all its keys differ too.
     for key in sorted(wanted.keys() | found.keys(), key=lambda key: (not is_name(key), key)):
         if not key.startswith(FREE_KEYS) and wanted.get(key) != found.get(key):
             raise ValueError(
-                f"{key}: {wanted.get(key)!r}, but the run in {folder} has {found.get(key)!r}; "
-                f"resume with its settings ({folder / CONFIG_FILE}) or choose another output_dir"
+                f"{key}: {wanted.get(key)!r}, but the run in {place} has {found.get(key)!r}; "
+                f"resume with its settings ({place}/{CONFIG_FILE}) or choose another output_dir"
             )
-    return config.resolved()
 
 
 @contextmanager

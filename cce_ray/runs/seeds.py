@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, final
 
 import numpy as np
 
 from cce_ray.config import RunConfig
-from cce_ray.data import Batches, Dataset
+from cce_ray.data import Dataset
 from cce_ray.metrics import (
     cluster_sizes,
     clustering_scores,
@@ -21,14 +22,11 @@ from cce_ray.metrics import (
 )
 from cce_ray.models import save_model
 from cce_ray.runs.folder import write_json
-from cce_ray.training import LocalContext, predict, train
+from cce_ray.runs.listener import Listener
+from cce_ray.training import LocalContext, RunContext, evaluate, train
+from cce_ray.training.checkpoints import CHECKPOINT_FILE
 
-RESULT_FILE, MODEL_FILE, CLUSTERS_FILE, CHECKPOINT_FILE = (
-    "result.json",
-    "model.pt",
-    "clusters.npy",
-    "checkpoint.pt",
-)
+RESULT_FILE, MODEL_FILE, CLUSTERS_FILE = "result.json", "model.pt", "clusters.npy"
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,65 @@ class SeedResult:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@dataclass
+class SeedJob:
+    """One seed to be trained, in a folder of its own."""
+
+    config: RunConfig
+    dataset: Dataset
+    folder: Path
+    resume: bool
+    """Whether to continue from a checkpoint, if there is one."""
+    run_id: str | None
+    """Of its tracked run."""
+    listener: Listener
+    on_epoch: Callable[[int, Mapping[str, float]], None]
+
+
+class SeedRunner(Protocol):
+    """Who trains the seeds."""
+
+    def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
+        """ValueError, before anything is written, if it cannot do this run, which will lie in `folder`."""
+
+    def train(self, job: SeedJob) -> SeedResult:
+        """Train a seed and leave model, clusters and result in its folder."""
+
+
+@final
+class InProcess:
+    """This process."""
+
+    def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
+        """Whether the device is there."""
+        config.runtime.torch_device()
+
+    def train(self, job: SeedJob) -> SeedResult:
+        """With a checkpoint in the folder while it runs."""
+        context = LocalContext(
+            device=job.config.runtime.torch_device(),
+            folder=job.folder,
+            resume=job.resume,
+            on_epoch=job.on_epoch,
+            on_step=job.listener.step,
+            on_note=job.listener.note,
+        )
+        result = train_seed(job.config, job.dataset, job.folder, context, job.run_id)
+        (job.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        return result
+
+
 def train_seed(
-    config: RunConfig, dataset: Dataset, folder: Path, context: LocalContext, run_id: str | None
+    config: RunConfig, dataset: Dataset, folder: Path, context: RunContext, run_id: str | None
 ) -> SeedResult:
-    """Train with `config.runtime.seed`, evaluate, and leave model, clusters and result in `folder`."""
+    """Train with `config.runtime.seed`, evaluate, and leave model, clusters and result in `folder`.
+
+    All ranks of the context call it, each with a folder of its own; only rank 0 writes.
+    """
     result = train(config, dataset, context)
     started = time.perf_counter()
     indices = dataset.evaluation_indices
-    batches = Batches(dataset.samples, indices, batch_size=min(1024, len(indices)), device=context.device)
-    probs = predict(result.model, batches)
+    probs = evaluate(result.model, dataset, context.device, context.ranks)
     clusters = probs.argmax(1)
     sizes = cluster_sizes(clusters, dataset.num_clusters)
     scores: dict[str, float] = {}
@@ -75,10 +123,11 @@ def train_seed(
         warning=collapse_warning(sizes, mean_confidence(probs)),
         history=result.history,
     )
-    save_model(folder / MODEL_FILE, result.model, settings=config.model, metadata=model_card(config, dataset))
-    np.save(folder / CLUSTERS_FILE, clusters)
-    write_json(folder / RESULT_FILE, asdict(outcome))  # last: it says that the rest is complete
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    if context.ranks.rank == 0:
+        card = model_card(config, dataset)
+        save_model(folder / MODEL_FILE, result.model, settings=config.model, metadata=card)
+        np.save(folder / CLUSTERS_FILE, clusters)
+        write_json(folder / RESULT_FILE, asdict(outcome))  # last: it says that the rest is complete
     return outcome
 
 

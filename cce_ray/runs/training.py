@@ -14,11 +14,18 @@ from cce_ray.data import Dataset
 from cce_ray.runs.artifacts import write_artifacts
 from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, read_record, write_json
 from cce_ray.runs.listener import Listener
-from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative, train_seed
+from cce_ray.runs.seeds import (
+    MODEL_FILE,
+    RESULT_FILE,
+    InProcess,
+    SeedJob,
+    SeedResult,
+    SeedRunner,
+    representative,
+)
 from cce_ray.runs.summary import RunSummary, summarize
 from cce_ray.runs.tracked import finishing, tracked_run
 from cce_ray.tracking import TrackedRun, Tracker, make_tracker
-from cce_ray.training import LocalContext
 
 SUMMARY_FILE = "summary.json"
 
@@ -33,28 +40,37 @@ class Session:
     tracker: Tracker
     listener: Listener
     resume: bool
+    runner: SeedRunner
 
 
 def run_training(
-    config: RunConfig, *, seeds: int = 1, resume: bool = False, listener: Listener | None = None
+    config: RunConfig,
+    *,
+    seeds: int = 1,
+    resume: bool = False,
+    listener: Listener | None = None,
+    runner: SeedRunner | None = None,
 ) -> RunSummary:
     """Run `config` with `seeds` consecutive seeds and keep everything under its output folder.
 
     With `resume` finished seeds are kept, the interrupted one goes on from its checkpoint (bit for bit on the
-    CPU), the missing ones are run. Raises ValueError, before anything is written, when the configuration does
-    not fit the data, the folder or the tracker.
+    CPU), the missing ones are run. `runner` trains the seeds; by default this process. Raises
+    ValueError, before anything is written, when the configuration does not fit the data, the folder or the
+    tracker.
     """
-    listener = listener or Listener()
-    config.runtime.torch_device()
+    listener, runner = listener or Listener(), runner or InProcess()
+    if config.runtime.device == "cuda":
+        config.runtime.torch_device()  # before minutes of reading
     folder, config, resumed = open_folder(config, resume)
     dataset = config.data.load()
     check_fits(config, dataset)
+    runner.check(config, dataset, folder)
     for note in dataset.notes:
         listener.warn(note)
     with locked(folder, resumed=resumed):
         tracker = make_tracker(config.tracking, folder)
         write_text(folder / CONFIG_FILE, config.to_yaml())  # from here on it is a run
-        session = Session(config, dataset, folder, tracker, listener, resumed)
+        session = Session(config, dataset, folder, tracker, listener, resumed, runner)
         listener.note(
             f"{config.method.name} on {dataset.name}: {len(dataset.train_indices)} samples, "
             f"{dataset.num_clusters} clusters -> {folder}"
@@ -133,14 +149,12 @@ def run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | Non
             run.log_metrics(metrics, step=epoch)
             session.listener.epoch(epoch, metrics)
 
-        context = LocalContext(
-            device=config.runtime.torch_device(),
-            folder=folder,
-            resume=session.resume,
-            on_epoch=on_epoch,
-            on_step=session.listener.step,
+        result = session.runner.train(
+            SeedJob(config, session.dataset, folder, session.resume, run.id, session.listener, on_epoch)
         )
-        result = train_seed(config, session.dataset, folder, context, run.id)
+        # What the tracker holds stays; an epoch that a killed process could not log any more is added.
+        for epoch, metrics in enumerate(result.history, start=1):
+            run.log_metrics(metrics, step=epoch)
         run.log_metrics(final_metrics(result), step=config.optimizer.epochs)
     return result
 

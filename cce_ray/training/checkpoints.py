@@ -8,7 +8,8 @@ from typing import Any
 
 from cce_ray.tensor_file import read_tensors, write_tensors
 
-FORMAT = "cce_ray.checkpoint/1"
+FORMAT = "cce_ray.checkpoint/2"
+CHECKPOINT_FILE = "checkpoint.pt"
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

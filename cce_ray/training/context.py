@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from cce_ray.training.checkpoints import save_checkpoint
+from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from cce_ray.training.ranks import Alone, Ranks
+
+
+class Answer(Protocol):
+    """What comes of work that was handed over."""
+
+    def result(self) -> Any:
+        """Wait for it."""
+
+
+class Helper(Protocol):
+    """Somebody who works beside the training, as an executor of `concurrent.futures` does."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Answer:
+        """Have function(*arguments) computed while the caller goes on. Arrays among the arguments and in the
+        result are handed over without a copy where that can be; they may be read-only."""
 
 
 class RunContext(Protocol):
-    """Where one training run happens. The loop calls it and nothing else outside itself."""
+    """Where one training run happens. The loop calls it and nothing else outside itself.
+
+    With several ranks all call everything but `progress`, which is rank 0's.
+    """
 
     device: torch.device
+    ranks: Ranks
+    helper: Helper | None
+    """For pseudo-labels that are estimated beside the training; None: there is nobody."""
 
-    @property
-    def resume_from(self) -> Path | None:
-        """A checkpoint to continue from, or None."""
+    def restored(self) -> dict[str, Any] | None:
+        """The state of the checkpoint to continue from, or None."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, one line."""
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Epoch `step` is finished with these metrics."""
+        """Epoch `step` is finished with these metrics, the same on all ranks but for the times."""
 
     def progress(self, step: int, total_steps: int, metrics: Callable[[], Mapping[str, float]]) -> None:
         """Batch `step` of `total_steps` is done; `metrics()` reads the epoch's running means (may wait)."""
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep this state, so that a later run can resume from it."""
+        """Keep this state, equal on all ranks but for the times, so that a later run can resume from it."""
 
 
 def ignore(*_: Any) -> None:
@@ -41,16 +65,22 @@ class LocalContext:
 
     device: torch.device
     folder: Path | None = None
-    """Checkpoints go to folder/checkpoint.pt; None: nowhere."""
+    """Where the checkpoint goes; None: nowhere."""
     resume: bool = False
     on_epoch: Callable[[int, Mapping[str, float]], None] = ignore
     on_step: Callable[[int, int, Callable[[], Mapping[str, float]]], None] = ignore
+    on_note: Callable[[str], None] = ignore
+    ranks: Ranks = field(default_factory=Alone)
+    helper: Helper | None = None
 
-    @property
-    def resume_from(self) -> Path | None:
+    def restored(self) -> dict[str, Any] | None:
         """The folder's checkpoint if the run is to be resumed and one was written."""
-        path = self.folder / "checkpoint.pt" if self.folder else None
-        return path if self.resume and path and path.exists() else None
+        path = self.folder / CHECKPOINT_FILE if self.folder else None
+        return load_checkpoint(path) if self.resume and path and path.exists() else None
+
+    def note(self, text: str) -> None:
+        """Pass a note on."""
+        self.on_note(text)
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Pass an epoch's metrics on."""
@@ -63,4 +93,4 @@ class LocalContext:
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write the checkpoint atomically."""
         if self.folder:
-            save_checkpoint(self.folder / "checkpoint.pt", state)
+            save_checkpoint(self.folder / CHECKPOINT_FILE, state)

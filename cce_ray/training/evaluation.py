@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from cce_ray.data import Batches
+from cce_ray.data import Batches, Dataset
+from cce_ray.data.batches import share
 from cce_ray.models import Classifier
+from cce_ray.training.ranks import Ranks, share_sizes
 
 
 def predict_batches(
@@ -28,3 +30,15 @@ def predict_batches(
 def predict(model: Classifier, batches: Batches) -> np.ndarray:
     """Probabilities (n, K) float32 of all samples of `batches`, in their order."""
     return np.concatenate([probs for _, probs in predict_batches(model, batches)])
+
+
+def evaluate(model: Classifier, dataset: Dataset, device: torch.device, ranks: Ranks) -> np.ndarray:
+    """Probabilities (n, K) float32 of the evaluation samples; each rank predicts its share of them."""
+    count = len(dataset.evaluation_indices)
+    indices = dataset.evaluation_indices[share(count, ranks.rank, ranks.size)]
+    own = np.empty((0, model.num_clusters), np.float32)
+    if len(indices):
+        own = predict(
+            model, Batches(dataset.samples, indices, batch_size=min(1024, len(indices)), device=device)
+        )
+    return ranks.gather(torch.from_numpy(own), share_sizes(count, ranks.size)).numpy()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from cce_ray.data import Batches, Dataset, augment, normalization
 from cce_ray.data.batches import to_device
 from cce_ray.metrics import clustering_scores
 from cce_ray.models import Classifier
+from cce_ray.models.synced_batch_norm import sync_batch_norms
 from cce_ray.pseudo_labels import PseudoLabels
-from cce_ray.training.checkpoints import load_checkpoint
 from cce_ray.training.context import RunContext
-from cce_ray.training.evaluation import predict
+from cce_ray.training.evaluation import evaluate
+from cce_ray.training.labelling import BatchProbs, Labeller, make_labeller
+from cce_ray.training.ranks import share_sizes
 from cce_ray.training.watch import EpochWatch
 
 
@@ -48,6 +51,7 @@ class Job:
     forward: Callable[[Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     batches: Batches
+    labeller: Labeller
     watch: EpochWatch
     prior: np.ndarray | None = None
     """The clusters' shares u, (K,), as estimated so far; None where they do not change."""
@@ -68,7 +72,7 @@ class Job:
     @property
     def samples_per_second(self) -> float:
         """Over all steps done."""
-        return self.samples / max(self.seconds, 1e-9)
+        return self.samples / self.seconds if self.seconds else 0.0
 
     def running_metrics(self) -> dict[str, float]:
         """Of the epoch so far."""
@@ -84,8 +88,11 @@ def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResu
     """Train (or fit) `config.method` on `dataset.train_indices`, resuming where `context` says.
 
     `config` must be resolved. On the CPU the result is a function of the configuration alone (seed and
-    number of threads included): a run that was interrupted and resumed ends with the same bits.
-    Raises ValueError when the run diverges or cannot start.
+    number of threads included) and of the number of ranks: a run that was interrupted and resumed ends with
+    the same bits. Every rank of the context calls it and returns the same model. Batches are those of the
+    whole group: their size, the loss, the statistics of batch norm and (but for scope "rank") the
+    pseudo-labels do not depend on the number of ranks, up to the order of summation.
+    Raises ValueError, on all ranks, when the run diverges or cannot start.
     """
     config.runtime.apply()
     torch.manual_seed(config.runtime.seed)
@@ -98,6 +105,7 @@ def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResu
         else config.optimizer.batch_size,
         device=context.device,
         seed=config.runtime.seed,
+        share=(context.ranks.rank, context.ranks.size),
     )
     started = time.perf_counter()
     fitted = config.method.fit(
@@ -129,45 +137,51 @@ def start(
     config: RunConfig, dataset: Dataset, context: RunContext, model: Classifier, batches: Batches
 ) -> Job:
     """A job at its first step, or at the step of the checkpoint it resumes from."""
+    if context.ranks.size > 1:
+        sync_batch_norms(model)
+    # Batches have two sizes at most. With graphs of fixed shape a step's bits depend on its own size, and not
+    # on which size was compiled first, which a resumed run may change.
+    forward = torch.compile(model, dynamic=False) if config.runtime.compile else model
     job = Job(
         config=config,
         dataset=dataset,
         context=context,
         model=model,
-        # Batches have two sizes at most. With graphs of fixed shape a step's bits depend on its own size,
-        # and not on which size was compiled first, which a resumed run may change.
-        forward=torch.compile(model, dynamic=False) if config.runtime.compile else model,
+        forward=context.ranks.wrap(model, forward),
         optimizer=config.optimizer.build(model),
         batches=batches,
-        watch=EpochWatch(len(dataset.samples), dataset.num_clusters),
+        labeller=make_labeller(config, context, batches.batch_size, dataset.num_clusters),
+        watch=EpochWatch(len(dataset.samples), dataset.num_clusters, context.ranks),
         prior=config.pseudo_labels.first_prior(dataset.num_clusters),
     )
     for group in job.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    # Compiles the solver's kernels, or loads them: seconds on a new machine, which no step should be charged.
-    config.method.labels(
-        torch.full((2, dataset.num_clusters), 1 / dataset.num_clusters), config.pseudo_labels
-    )
-    if context.resume_from:
-        restore(job, load_checkpoint(context.resume_from))
+    state = context.restored()
+    if state:
+        restore(job, state)
     return job
 
 
 def run_epochs(job: Job) -> None:
     """Train from the job's step to the end, reporting every epoch and leaving checkpoints on the way."""
-    interval = job.config.runtime.checkpoint_seconds
     job.model.train()
     last_checkpoint = time.perf_counter()
+
+    def due() -> bool:
+        return time.perf_counter() - last_checkpoint >= job.config.runtime.checkpoint_seconds
+
     while job.epoch < job.config.optimizer.epochs:
         clock = time.perf_counter()
         for indices, inputs in job.batches.epoch(job.epoch, start=job.batch):
+            wanted = job.context.ranks.decide(due())  # known to all by the end of the step
             training_step(job, indices, inputs)
             job.batch += 1
             job.samples += len(indices)
             # On the clock: who reads the running means waits for the step to end on the device.
-            job.context.progress(job.step, job.total_steps, job.running_metrics)
+            if job.context.ranks.rank == 0:
+                job.context.progress(job.step, job.total_steps, job.running_metrics)
             job.seconds += time.perf_counter() - clock
-            if job.batch < job.batches.num_batches and time.perf_counter() - last_checkpoint >= interval:
+            if wanted() and job.batch < job.batches.num_batches:
                 job.context.checkpoint(state_of(job))
                 last_checkpoint = time.perf_counter()
             clock = time.perf_counter()
@@ -175,8 +189,7 @@ def run_epochs(job: Job) -> None:
             torch.cuda.synchronize(job.context.device)
         job.seconds += time.perf_counter() - clock
         finish_epoch(job)
-        finished = job.epoch == job.config.optimizer.epochs
-        if finished or time.perf_counter() - last_checkpoint >= interval:
+        if job.context.ranks.decide(job.epoch == job.config.optimizer.epochs or due())():
             job.context.checkpoint(state_of(job))
             last_checkpoint = time.perf_counter()
 
@@ -202,52 +215,68 @@ def finish_epoch(job: Job) -> None:
 def evaluation_scores(job: Job) -> dict[str, float]:
     """score/*: accuracy, NMI and ARI of the evaluation samples with the network as it stands."""
     assert job.dataset.labels is not None
-    indices = job.dataset.evaluation_indices
-    size = min(1024, len(indices))
-    batches = Batches(job.dataset.samples, indices, batch_size=size, device=job.context.device)
-    clusters = predict(job.model, batches).argmax(1)
-    scores = clustering_scores(job.dataset.labels[indices], clusters, job.dataset.num_clusters)
+    labels = job.dataset.labels[job.dataset.evaluation_indices]
+    probs = evaluate(job.model, job.dataset, job.context.device, job.context.ranks)
+    scores = clustering_scores(labels, probs.argmax(1), job.dataset.num_clusters)
     return {f"score/{name}": value for name, value in scores.items()}
 
 
 def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
-    """Predictions, pseudo-labels, loss, update: one pass of Algorithm 2's inner loop."""
-    config, method = job.config, job.config.method
+    """Predictions, pseudo-labels, loss, update: one pass of Algorithm 2's inner loop.
+
+    `indices` (B,) are those of the whole batch, `inputs` (b, *shape) this rank's part of it.
+    """
+    ranks, method = job.context.ranks, job.config.method
+    own = job.batches.own(len(indices))
     with autocast(job):
         logits = job.forward(inputs).float()
-    predicted = torch.softmax(logits.detach(), 1)
+    predicted = ranks.gather(torch.softmax(logits.detach(), 1), share_sizes(len(indices), ranks.size))
     probs, copied = to_host(predicted)
-    augmented_logits = None
-    if method.wants_augmented_view:
-        # Before the pseudo-labels: a GPU computes this while the host estimates them.
-        augmented = augment(
-            inputs,
-            to_device(indices, job.context.device),
-            settings=config.augmentation,
-            seed=config.runtime.seed,
-            epoch=job.epoch,
-            shift=job.model.shift,
-            scale=job.model.scale,
-        )
-        with autocast(job):
-            augmented_logits = job.forward(augmented).float()
-    if copied:
-        copied.synchronize()
+
+    @lru_cache(maxsize=1)
+    def settle() -> None:
+        if copied:
+            copied.synchronize()
+        check_finite(job, probs)
+
+    pending = job.labeller.submit(BatchProbs(indices, predicted, probs, own, settle), job.prior)
+    # Before the pseudo-labels are there: a GPU computes this, or a helper them, meanwhile.
+    augmented_logits = augmented_view(job, indices[own], inputs) if method.wants_augmented_view else None
+    settle()
+    started = time.perf_counter()
+    job.estimated, labels = pending()
+    job.em_seconds += time.perf_counter() - started
+    parts = method.loss(logits, augmented_logits, labels)
+    # The gradients' mean over the ranks is that of the whole batch's mean loss.
+    weight = len(inputs) * ranks.size / len(indices)
+    update(job, weight * torch.stack(list(parts.values())).sum())
+    job.watch.add(indices.numpy(), probs.numpy(), parts, len(inputs), job.estimated.progress[0])
+    job.prior = job.config.pseudo_labels.next_prior(job.prior, probs.numpy(), job.step / job.total_steps)
+
+
+def augmented_view(job: Job, indices: Tensor, inputs: Tensor) -> Tensor:
+    """Logits (b, K) of the augmented copies of samples `indices` (b,)."""
+    augmented = augment(
+        inputs,
+        to_device(indices, job.context.device),
+        settings=job.config.augmentation,
+        seed=job.config.runtime.seed,
+        epoch=job.epoch,
+        shift=job.model.shift,
+        scale=job.model.scale,
+    )
+    with autocast(job):
+        return job.forward(augmented).float()
+
+
+def check_finite(job: Job, probs: Tensor) -> None:
+    """ValueError if the network's predictions are not finite."""
     if not bool(torch.isfinite(probs).all()):
         raise ValueError(
             f"optimizer.learning_rate: training diverged in epoch {job.epoch + 1} "
-            f"(predictions are not finite); lower it from {config.optimizer.learning_rate} "
+            f"(predictions are not finite); lower it from {job.config.optimizer.learning_rate} "
             "or set optimizer.clip_norm"
         )
-    started = time.perf_counter()
-    source = predicted if config.pseudo_labels.on_device(predicted, method.objective) else probs
-    estimated = job.estimated = method.labels(source, config.pseudo_labels, prior=job.prior)
-    job.em_seconds += time.perf_counter() - started
-    labels = to_device(estimated.labels, job.context.device)
-    parts = method.loss(logits, augmented_logits, labels)
-    update(job, torch.stack(list(parts.values())).sum())
-    job.watch.add(indices.numpy(), probs.numpy(), parts, estimated.progress[0])
-    job.prior = config.pseudo_labels.next_prior(job.prior, probs.numpy(), job.step / job.total_steps)
 
 
 def update(job: Job, loss: Tensor) -> None:
@@ -280,7 +309,7 @@ def to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
 
 
 def state_of(job: Job) -> dict[str, Any]:
-    """A checkpoint: everything that a resumed run needs to go on bit for bit."""
+    """A checkpoint: everything that a resumed run needs to go on bit for bit. All ranks call it."""
     return {
         "model": job.model.state_dict(),
         "optimizer": job.optimizer.state_dict(),

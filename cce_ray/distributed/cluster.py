@@ -1,0 +1,161 @@
+"""The one place that starts or joins Ray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from cce_ray.distributed.plan import Nodes
+from cce_ray.distributed.version import code_version
+from cce_ray.pseudo_labels.mappers import available_cores
+
+CONNECT_SECONDS = 5.0
+NODE_CHECK_SECONDS = 120.0
+
+# For this process and what it starts; the user's own values win.
+ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "10000",  # torch's threads must not spin while others want the cores
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # a report waits for the controller's next look
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative data roots mean the same in a worker
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def connected(address: str | None = None) -> Iterator[Nodes]:
+    """Join the cluster at `address` (default: RAY_ADDRESS) or start Ray on this machine; leave it at the end.
+
+    What was started here ends here, with all that runs on it. Raises ValueError, one line, if no cluster
+    answers or it cannot be joined.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    folder = tempfile.mkdtemp(prefix="cce_ray-") if address == "local" else None
+    try:
+        if folder:
+            ray.init(
+                address="local",
+                num_cpus=available_cores(),
+                include_dashboard=False,
+                _temp_dir=folder,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        else:
+            join(address)
+        yield nodes_of(ray)
+    finally:
+        ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def join(address: str) -> None:
+    """Connect to a running cluster. ValueError if there is none, or one of another version."""
+    import ray
+
+    if "://" in address:
+        raise ValueError(
+            f"--address {address}: give the HOST:PORT of the cluster's head (or auto on one of its nodes); "
+            "from outside submit the command with `ray job submit`"
+        )
+    if address != "auto":
+        check_answers(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"--address {address}: Ray cannot join a cluster there ({reason}); see that `ray start` runs, "
+            "with this Ray and Python version, and that RAY_AUTH_TOKEN is the cluster's"
+        ) from None
+
+
+def check_answers(address: str) -> None:
+    """ValueError unless something listens at HOST:PORT. (Ray itself would try for minutes.)"""
+    name, _, port = address.rpartition(":")
+    if not name or not port.isdigit():
+        raise ValueError(f"--address {address}: give HOST:PORT, for example 10.0.0.1:6379, or auto")
+    try:
+        socket.create_connection((name, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ValueError(
+            f"--address {address}: nothing answers there ({error.strerror or error}); start a cluster with "
+            "`ray start --head`, or leave the address out to use this machine"
+        ) from None
+
+
+def nodes_of(ray: Any) -> Nodes:
+    """What the cluster's nodes have."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    growing = ray._private.state.state.get_max_resources_from_cluster_config()
+    return Nodes(alive, growing)
+
+
+def _look_around() -> Callable[[list[str]], tuple[str, str, list[str]]]:
+    def look_around(paths: list[str]) -> tuple[str, str, list[str]]:
+        import socket
+        from pathlib import Path
+
+        try:
+            from cce_ray.distributed.version import code_version
+
+            version = code_version()
+        except ImportError:
+            version = "of another version or none"
+        return socket.gethostname(), version, [path for path in paths if not Path(path).exists()]
+
+    return look_around
+
+
+look_around = _look_around()
+"""A node's name, its code_version() and which paths it does not see. Local to a function, hence pickled by
+value: the node may have another version of this package."""
+
+
+def check_nodes(paths: Mapping[str, str]) -> None:
+    """ValueError unless every other node of the cluster runs this code and sees the paths.
+
+    Args:
+        paths: {path: the setting that named it}.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    tasks = [
+        ray.remote(look_around)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+        .remote(list(paths))
+        for node in others
+    ]
+    try:
+        for host, version, missing in ray.get(tasks, timeout=NODE_CHECK_SECONDS):
+            check_version(host, version)
+            for path in missing:
+                raise ValueError(
+                    f"{paths[path]}: {host} does not see {path}; put it on storage that every node mounts"
+                )
+    except ray.exceptions.GetTimeoutError:
+        raise ValueError(
+            f"--address: a node did not answer within {NODE_CHECK_SECONDS:g} s; see `ray status`"
+        ) from None
+
+
+def check_version(host: str, version: str) -> None:
+    """ValueError if a node's code is not this process's."""
+    if version != code_version():
+        raise ValueError(
+            f"runtime.workers: {host} runs cce_ray {version}, this process {code_version()}; install the "
+            "same code on every node"
+        )

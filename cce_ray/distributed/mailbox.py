@@ -1,0 +1,29 @@
+"""What workers tell the driver while it waits: an actor that keeps their posts until the driver asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+Post = tuple[str, tuple[Any, ...]]
+"""What it is ("epoch", "step" or "note") and what there is to say."""
+
+
+class _Mailbox:
+    def __init__(self) -> None:
+        self._posts: list[Post] = []
+
+    def put(self, kind: str, *content: Any) -> None:
+        self._posts.append((kind, content))
+
+    def drain(self) -> list[Post]:
+        posts, self._posts = self._posts, []
+        return posts
+
+
+def make_mailbox() -> Any:
+    """A mailbox on this process's node; it needs none of the CPUs that Ray schedules."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()

@@ -1,0 +1,231 @@
+"""A seed trained by Ray Train's workers instead of this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, final
+
+from cce_ray.config import RunConfig
+from cce_ray.data import Dataset
+from cce_ray.distributed.cluster import check_nodes, connected
+from cce_ray.distributed.mailbox import make_mailbox
+from cce_ray.distributed.plan import (
+    Nodes,
+    check_plan,
+    fair_threads,
+    may_be_beside,
+    must_be_beside,
+    worker_resources,
+)
+from cce_ray.distributed.storage import RunStorage
+from cce_ray.distributed.version import code_version
+from cce_ray.distributed.worker import Order, train_loop
+from cce_ray.runs import RunSummary
+from cce_ray.runs.folder import open_folder, read_record
+from cce_ray.runs.listener import Listener
+from cce_ray.runs.seeds import RESULT_FILE, SeedJob, SeedResult
+from cce_ray.runs.training import run_training
+
+POLL_SECONDS = 0.1
+KEPT_CHECKPOINTS = 2
+
+
+def run_on_ray(
+    config: RunConfig,
+    *,
+    address: str | None = None,
+    seeds: int = 1,
+    resume: bool = False,
+    listener: Listener | None = None,
+) -> RunSummary:
+    """`runs.run_training` with every seed trained by `runtime.workers` workers of a Ray cluster.
+
+    Args:
+        config: the run; `runtime.threads` 0 becomes what the cluster has for each worker.
+        address: HOST:PORT of a running cluster, "auto", or None: RAY_ADDRESS, else Ray is started here for
+            the length of the run.
+        seeds, resume, listener: as for `run_training`.
+
+    Raises:
+        ValueError: one line, before anything is written, if the cluster cannot be joined, can never give the
+            workers what they need, runs other code, or the configuration fits neither data nor folder.
+    """
+    with connected(address) as nodes:
+        planned_config = planned(config, nodes, resume)
+        return run_training(
+            planned_config,
+            seeds=seeds,
+            resume=resume,
+            listener=listener,
+            runner=RayTrain(nodes),
+        )
+
+
+def planned(config: RunConfig, nodes: Nodes, resume: bool) -> RunConfig:
+    """The run with its number of threads; ValueError if the cluster can never hold it."""
+    threads = config.runtime.threads
+    if not threads:
+        threads = open_folder(config, True)[1].runtime.threads if resume else fair_threads(config, nodes)
+    runtime = config.runtime.model_copy(update={"threads": threads})
+    config = config.model_copy(update={"runtime": runtime})
+    check_plan(config, nodes)
+    return config
+
+
+@final
+class RayTrain:
+    """Trains seeds by Ray Train, with checkpoints in Ray's storage."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+
+    def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
+        """Whether every node runs this code, sees data and storage, and the storage can be written."""
+        paths = {} if in_memory(dataset) else data_paths(config)
+        if config.runtime.storage:
+            RunStorage(config.runtime.storage, "").check_writable()
+        with marker(config.runtime.storage or str(folder)) as marked:
+            check_nodes(paths | ({marked: "runtime.storage"} if marked else {}))
+
+    def train(self, job: SeedJob) -> SeedResult:
+        """Train on the workers, and bring the results to the job's folder.
+
+        Raises ValueError, one line, for what a worker found wrong, or if workers died too often.
+        """
+        import ray
+
+        storage = RunStorage(*place_of(job))
+        storage.claim(job.config, job.resume)
+        order = Order(
+            config=job.config.to_dict(),
+            dataset=ray.put(job.dataset) if in_memory(job.dataset) else None,
+            run_id=job.run_id,
+            mailbox=make_mailbox(),
+            beside=must_be_beside(job.config)
+            or may_be_beside(job.config, self._nodes, job.dataset.num_clusters),
+            version=code_version(),
+        )
+        result = fit(job, storage, order)
+        problem = result.return_value["error"]
+        if problem:
+            raise ValueError(problem)
+        result.checkpoint.to_directory(str(job.folder))
+        outcome = read_record(job.folder / RESULT_FILE, SeedResult)
+        assert outcome, "the last checkpoint of a finished run holds its result"
+        storage.remove()
+        return outcome
+
+
+def in_memory(dataset: Dataset) -> bool:
+    """Whether the driver holds the data, and hands them to the workers through Ray's object store: one copy a
+    node. Larger data every worker reads by itself."""
+    return dataset.samples.array is not None
+
+
+def data_paths(config: RunConfig) -> dict[str, str]:
+    """{path: setting} of the files and folders that the data are read from."""
+    fields = {f"data.{name}": value for name, value in config.data if isinstance(value, Path)}
+    return {str(path): name for name, path in fields.items()}
+
+
+@contextmanager
+def marker(place: str) -> Iterator[str | None]:
+    """A file on the way to a folder of this machine, to see whether others see it too; None for a bucket."""
+    if "://" in place:
+        yield None
+        return
+    nearest = next(path for path in (Path(place), *Path(place).parents) if path.is_dir())
+    with NamedTemporaryFile(prefix=".cce_ray-", dir=nearest) as file:
+        yield file.name
+
+
+def place_of(job: SeedJob) -> tuple[str, str]:
+    """(storage, name) of a seed's checkpoints: in its own folder unless the run names a storage."""
+    if not job.config.runtime.storage:
+        return str(job.folder), "ray"
+    return job.config.runtime.storage, f"{job.folder.parent.name}-{job.folder.name}"
+
+
+def fit(job: SeedJob, storage: RunStorage, order: Order) -> Any:
+    """The result of Ray Train, its workers' posts handed on meanwhile.
+
+    Ray Train waits in a thread of its own, so that an interruption strikes here and ends all at once.
+    """
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(result_of(job.config, storage, order)), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_SECONDS)
+        hand_on(job, order.mailbox)
+    hand_on(job, order.mailbox)
+    if not found or isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def result_of(config: RunConfig, storage: RunStorage, order: Order) -> Any:
+    """What `TorchTrainer.fit` returns, or the error it ends with."""
+    from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
+    from ray.train import RunConfig as TrainRun
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.config import LoggingConfig
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    runtime = config.runtime
+    elastic = runtime.min_workers and runtime.min_workers < runtime.workers
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config=vars(order),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if runtime.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=(runtime.min_workers, runtime.workers) if elastic else runtime.workers,
+            use_gpu=runtime.gpus_per_worker > 0,
+            resources_per_worker=worker_resources(config, beside=order.beside),
+        ),
+        run_config=TrainRun(
+            name=storage.name,
+            storage_path=storage.root,
+            failure_config=FailureConfig(max_failures=runtime.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        return trainer.fit()
+    except TrainingFailedError as error:
+        return failure(config, error)
+    except BaseException as error:  # belongs to the thread that waits
+        return error
+
+
+def failure(config: RunConfig, error: Any) -> Exception:
+    """What ended the workers for good: one line if they died, else the error itself."""
+    from ray.exceptions import RayError
+
+    causes = list(getattr(error, "worker_failures", {}).values())
+    if not causes or not all(isinstance(cause, RayError) for cause in causes):
+        return error
+    reason = " ".join(str(causes[0]).split())[:200]
+    return ValueError(
+        f"runtime.max_failures: workers were lost {config.runtime.max_failures + 1} times, the last with: "
+        f"{reason}; see to the nodes and go on with --resume"
+    )
+
+
+def hand_on(job: SeedJob, mailbox: Any) -> None:
+    """Pass the workers' posts to whoever listens."""
+    import ray
+
+    for kind, content in ray.get(mailbox.drain.remote()):
+        if kind == "epoch":
+            job.on_epoch(*content)
+        elif kind == "note":
+            job.listener.note(*content)
+        else:
+            step, total, metrics = content
+            job.listener.step(step, total, partial(dict, metrics))

@@ -1,0 +1,57 @@
+"""One rank of runs without Ray: python rank_run.py RANK SIZE FOLDER RUNS; RUNS is JSON, {name: [KEY=VALUE]}.
+
+All ranks meet in FOLDER and do the runs in order; rank r leaves FOLDER/rank_r.pt: of each run its history and
+weights, or the error it ended with. STOP_AT kills rank 0 at a step, RESUME goes on from the checkpoint.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+import torch
+
+from cce_ray.config import load_config
+from cce_ray.training import LocalContext, train
+from cce_ray.training.ranks import Alone, ProcessGroup
+
+
+def outcome(overrides: list[str], rank: int, size: int, folder: Path) -> dict[str, Any]:
+    config = load_config(None, overrides)[0].resolved()
+    resume, stop_at = "RESUME" in os.environ, int(os.environ.get("STOP_AT", "0"))
+
+    def on_step(step: int, total: int, metrics: Callable[[], Mapping[str, float]]) -> None:
+        if step == stop_at:
+            os._exit(9)
+
+    context = LocalContext(
+        torch.device("cpu"),
+        folder=folder if rank == 0 or resume else None,
+        resume=resume,
+        on_step=on_step,
+        ranks=ProcessGroup() if size > 1 else Alone(),
+    )
+    try:
+        result = train(config, config.data.load(), context)
+    except ValueError as error:
+        return {"error": str(error)}
+    return {"history": result.history, "weights": result.model.state_dict()}
+
+
+def main() -> None:
+    rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    if size > 1:
+        meeting = folder / ("resumed" if "RESUME" in os.environ else "meeting")
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size
+        )
+    found = {name: outcome(run, rank, size, folder) for name, run in json.loads(sys.argv[4]).items()}
+    torch.save(found, folder / f"rank_{rank}.pt")
+
+
+if __name__ == "__main__":
+    main()

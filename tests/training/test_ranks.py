@@ -1,0 +1,112 @@
+"""Several processes train as one: the same losses, the same model on all, whatever their number."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("rank_run.py")
+COMMON = [
+    "runtime.threads=1",
+    "tracking.enabled=false",
+    "data=digits",
+    "data.limit=617",  # batches of 102 and 103: uneven for two and for three ranks
+    "optimizer.batch_size=103",
+    "optimizer.epochs=2",
+    "method.augmentation_weight=1",
+    "method.fairness_weight=20",
+    "pseudo_labels.max_iterations=10",
+]
+SGD = ["optimizer.name=sgd", "optimizer.momentum=0.9"]
+MODELS = {
+    "linear": ["model=linear", "optimizer.learning_rate=0.02"],
+    "mlp": ["model=mlp", *SGD, "optimizer.learning_rate=0.05"],
+    # Every epoch one step. Max pooling and ReLU make more of rounding with every step.
+    "vgg4": [
+        "model=vgg4",
+        *SGD,
+        "optimizer.learning_rate=0.01",
+        "data.limit=129",
+        "optimizer.batch_size=129",
+    ],
+}
+WRONG = {
+    "diverges": [*MODELS["mlp"], "optimizer.learning_rate=1e30", "optimizer.momentum=0"],
+    "few": ["model=linear", "optimizer.batch_size=2"],
+}
+Outcome = dict[str, dict[str, Any]]
+
+
+def start(
+    rank: int, size: int, folder: Path, runs: dict[str, list[str]], **env: str
+) -> subprocess.Popen[bytes]:
+    text = json.dumps({name: [*COMMON, *run] for name, run in runs.items()})
+    command = [sys.executable, str(SCRIPT), str(rank), str(size), str(folder), text]
+    return subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE)
+
+
+def outcomes(size: int, folder: Path, runs: dict[str, list[str]], **env: str) -> list[Outcome]:
+    """What every rank ended with."""
+    folder.mkdir(exist_ok=True)
+    processes = [start(rank, size, folder, runs, **env) for rank in range(size)]
+    for process in processes:
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors.decode()
+    return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+@pytest.fixture(scope="module")
+def by_size(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Outcome]]:
+    """{number of ranks: what each of them ended with}."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return {size: outcomes(size, folder / str(size), MODELS | WRONG) for size in (1, 2, 3)}
+
+
+def losses(found: dict[str, Any]) -> list[float]:
+    return [epoch["loss/total"] for epoch in found["history"]]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_number_of_ranks_changes_no_loss_beyond_rounding(
+    by_size: dict[int, list[Outcome]], model: str, size: int
+) -> None:
+    alone, ranks = by_size[1][0][model], [rank[model] for rank in by_size[size]]
+    assert losses(ranks[0]) == pytest.approx(losses(alone), rel=1e-5)
+    assert len(losses(alone)) == 2
+    for name, tensor in alone["weights"].items():
+        assert torch.allclose(ranks[0]["weights"][name], tensor, rtol=1e-3, atol=1e-4), name
+    for other in ranks[1:]:
+        for name, tensor in ranks[0]["weights"].items():
+            assert torch.equal(tensor, other["weights"][name]), name
+        for key in ("loss/total", "clusters/used", "train/accuracy", "confidence/mean"):
+            assert [e[key] for e in other["history"]] == [e[key] for e in ranks[0]["history"]]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_mistake_ends_all_ranks_with_the_same_line(by_size: dict[int, list[Outcome]], size: int) -> None:
+    for rank in by_size[size]:
+        assert rank["diverges"] == by_size[size][0]["diverges"]
+        assert rank["diverges"]["error"].startswith("optimizer.learning_rate: training diverged in epoch")
+        if size == 3:
+            assert rank["few"]["error"].startswith("runtime.workers: 3 workers for batches of 1 samples")
+
+
+def test_ranks_that_were_killed_go_on_to_the_same_bits(
+    by_size: dict[int, list[Outcome]], tmp_path: Path
+) -> None:
+    runs = {"mlp": [*MODELS["mlp"], "runtime.checkpoint_seconds=0"]}
+    processes = [start(rank, 3, tmp_path, runs, STOP_AT="8") for rank in range(3)]
+    codes = [process.wait(timeout=180) for process in processes]
+    assert codes[0] == 9 and all(codes)  # the others end as well: no peer is waited for in vain
+    assert (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "rank_0.pt").exists()
+    resumed = outcomes(3, tmp_path, runs, RESUME="1")[0]["mlp"]
+    whole = by_size[3][0]["mlp"]
+    for name, tensor in whole["weights"].items():
+        assert torch.equal(tensor, resumed["weights"][name]), name
+    assert losses(whole) == losses(resumed)
