@@ -169,8 +169,15 @@ class _Normalize(torch.autograd.Function):
             # One rank after the other, not by an all-reduce, whose order is the network's.
             sums = sum(gathered(torch.cat([of_weight, of_bias]).double())) / ctx.count
             tilt, level = sums.to(mean.dtype).chunk(2)
-            tilt = tilt * scale if weight is None else tilt * scale * weight
-            of_inputs = F.batch_norm(slopes, level, variance, weight, eps=ctx.eps)
-            of_inputs -= F.batch_norm(inputs, mean, variance, tilt, eps=ctx.eps)
+            tilt = tilt * scale
+            factor = tilt * scale if weight is None else tilt * scale * weight
+            if (
+                inputs.dtype == mean.dtype
+            ):  # One temporary less; half precision would round before terms cancel.
+                of_inputs = F.batch_norm(slopes, level - mean * tilt, variance, weight, eps=ctx.eps)
+                of_inputs.addcmul_(inputs, -factor.view(-1, *[1] * (inputs.ndim - 2)))
+            else:
+                of_inputs = F.batch_norm(slopes, level, variance, weight, eps=ctx.eps)
+                of_inputs -= F.batch_norm(inputs, mean, variance, factor / scale, eps=ctx.eps)
         needed = ctx.needs_input_grad
         return of_inputs, of_weight if needed[1] else None, of_bias if needed[2] else None, *[None] * 4
