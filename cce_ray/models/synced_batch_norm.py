@@ -171,12 +171,10 @@ class _Normalize(torch.autograd.Function):
             tilt, level = sums.to(mean.dtype).chunk(2)
             tilt = tilt * scale
             factor = tilt * scale if weight is None else tilt * scale * weight
-            if (
-                inputs.dtype == mean.dtype
-            ):  # One temporary less; half precision would round before terms cancel.
+            if inputs.dtype == mean.dtype:  # A temporary less
                 of_inputs = F.batch_norm(slopes, level - mean * tilt, variance, weight, eps=ctx.eps)
                 of_inputs.addcmul_(inputs, -factor.view(-1, *[1] * (inputs.ndim - 2)))
-            else:
+            else:  # Half precision would be rounded before the terms cancel.
                 of_inputs = F.batch_norm(slopes, level, variance, weight, eps=ctx.eps)
                 of_inputs -= F.batch_norm(inputs, mean, variance, factor / scale, eps=ctx.eps)
         needed = ctx.needs_input_grad
