@@ -65,11 +65,7 @@ class Batches:
         assert batch_size > 0
         self.batch_size = batch_size
         self.num_batches = -(-len(indices) // batch_size)
-        if len(indices) // self.num_batches < share[1]:
-            raise ValueError(
-                f"runtime.workers: {share[1]} workers for batches of {len(indices) // self.num_batches} "
-                "samples; use fewer workers or a larger optimizer.batch_size"
-            )
+        smallest_batch(len(indices), batch_size, share[1])
         self._share = share
         self._samples = samples
         self._indices = np.ascontiguousarray(indices, dtype=np.int64)
@@ -132,6 +128,17 @@ class Batches:
 def share(count: int, rank: int, size: int) -> slice:
     """The rank's part of ``count`` things; the ranks' parts differ by one thing at most."""
     return slice(count * rank // size, count * (rank + 1) // size)
+
+
+def smallest_batch(num_samples: int, batch_size: int, ranks: int = 1) -> int:
+    """Samples of an epoch's smallest batch; ValueError if it has none for one of the ranks."""
+    size = num_samples // -(-num_samples // batch_size)
+    if size < ranks:
+        raise ValueError(
+            f"runtime.workers: {ranks} workers for batches of {size} samples; use fewer workers or a larger "
+            "optimizer.batch_size"
+        )
+    return size
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cce_ray.distributed.plan import Nodes
@@ -27,6 +27,18 @@ ENVIRONMENT = {
 }
 
 
+def address_of(address: str | None) -> str:
+    """Where to go: the address given, RAY_ADDRESS, or "local": nowhere, Ray is started on this machine."""
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
+def this_machine() -> Nodes:
+    """What Ray has when it is started here."""
+    import torch
+
+    return Nodes([{"CPU": float(available_cores()), "GPU": float(torch.cuda.device_count())}])
+
+
 @contextmanager
 def connected(address: str | None = None) -> Iterator[Nodes]:
     """Join the cluster at `address` (default: RAY_ADDRESS) or start Ray on this machine; leave it at the end.
@@ -38,7 +50,7 @@ def connected(address: str | None = None) -> Iterator[Nodes]:
         os.environ.setdefault(name, value)
     import ray
 
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = address_of(address)
     folder = tempfile.mkdtemp(prefix="cce_ray-") if address == "local" else None
     try:
         if folder:
@@ -133,29 +145,33 @@ def check_nodes(paths: Mapping[str, str]) -> None:
 
     here = ray.get_runtime_context().get_node_id()
     others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    if not others:
+        return
     tasks = [
         ray.remote(look_around)
         .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
         .remote(list(paths))
         for node in others
     ]
-    try:
-        for host, version, missing in ray.get(tasks, timeout=NODE_CHECK_SECONDS):
-            check_version(host, version)
-            for path in missing:
-                raise ValueError(
-                    f"{paths[path]}: {host} does not see {path}; put it on storage that every node mounts"
-                )
-    except ray.exceptions.GetTimeoutError:
+    answered, silent = ray.wait(tasks, num_returns=len(tasks), timeout=NODE_CHECK_SECONDS)
+    if silent:
         raise ValueError(
             f"--address: a node did not answer within {NODE_CHECK_SECONDS:g} s; see `ray status`"
-        ) from None
+        )
+    for answer in answered:
+        with suppress(ray.exceptions.RayError):  # a node that was lost meanwhile will not be used either
+            check_node(ray.get(answer), paths)
 
 
-def check_version(host: str, version: str) -> None:
-    """ValueError if a node's code is not this process's."""
+def check_node(answer: tuple[str, str, list[str]], paths: Mapping[str, str]) -> None:
+    """ValueError if a node runs other code than this process, or does not see one of the paths."""
+    host, version, missing = answer
     if version != code_version():
         raise ValueError(
             f"runtime.workers: {host} runs cce_ray {version}, this process {code_version()}; install the "
             "same code on every node"
+        )
+    for path in missing:
+        raise ValueError(
+            f"{paths[path]}: {host} does not see {path}; put it on storage that every node mounts"
         )

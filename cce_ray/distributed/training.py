@@ -12,7 +12,8 @@ from typing import Any, final
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
-from cce_ray.distributed.cluster import check_nodes, connected
+from cce_ray.data.batches import smallest_batch
+from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
 from cce_ray.distributed.mailbox import make_mailbox
 from cce_ray.distributed.plan import (
     Nodes,
@@ -55,10 +56,13 @@ def run_on_ray(
         ValueError: one line, before anything is written, if the cluster cannot be joined, can never give the
             workers what they need, runs other code, or the configuration fits neither data nor folder.
     """
+    if config.runtime.storage:
+        RunStorage(config.runtime.storage, "").check_writable()
+    if address_of(address) == "local":
+        planned(config, this_machine(), resume)  # before the seconds that Ray takes to start
     with connected(address) as nodes:
-        planned_config = planned(config, nodes, resume)
         return run_training(
-            planned_config,
+            planned(config, nodes, resume),
             seeds=seeds,
             resume=resume,
             listener=listener,
@@ -85,10 +89,9 @@ class RayTrain:
         self._nodes = nodes
 
     def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
-        """Whether every node runs this code, sees data and storage, and the storage can be written."""
+        """Whether every node runs this code and sees data and storage, and every worker has samples."""
         paths = {} if in_memory(dataset) else data_paths(config)
-        if config.runtime.storage:
-            RunStorage(config.runtime.storage, "").check_writable()
+        smallest_batch(len(dataset.train_indices), config.optimizer.batch_size, config.runtime.workers)
         with marker(config.runtime.storage or str(folder)) as marked:
             check_nodes(paths | ({marked: "runtime.storage"} if marked else {}))
 
