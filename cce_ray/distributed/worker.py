@@ -17,10 +17,11 @@ from ray.train import Checkpoint
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
 from cce_ray.distributed.batch_em import EMTasks
+from cce_ray.distributed.em import EMHolders
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.seeds import RESULT_FILE, train_seed
 from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from cce_ray.training.context import Helper
+from cce_ray.training.context import Helper, Holders
 from cce_ray.training.ranks import Alone, ProcessGroup, Ranks
 
 PROGRESS_SECONDS = 0.25
@@ -48,6 +49,7 @@ class RayContext:
     device: torch.device
     ranks: Ranks
     helper: Helper | None
+    holders: Holders | None
     mailbox: Any
     latest: dict[str, float]
     """The metrics of the last epoch: they go with the checkpoints."""
@@ -113,6 +115,7 @@ def train_loop(order: dict[str, Any]) -> dict[str, str]:
         device=device_of(config),
         ranks=ranks,
         helper=EMTasks() if wanted.beside else None,
+        holders=holders_of(config),
         mailbox=wanted.mailbox,
         latest={},
     )
@@ -123,6 +126,12 @@ def train_loop(order: dict[str, Any]) -> dict[str, str]:
     except ValueError as error:  # of what all ranks saw: all of them end here
         return {"error": str(error)}
     return {"error": ""}
+
+
+def holders_of(config: RunConfig) -> Holders | None:
+    """Actors for the labels of the whole data set, one a thread of the worker, which waits meanwhile."""
+    wanted = config.pseudo_labels
+    return EMHolders(config.runtime.threads) if (wanted.scope, wanted.backend) == ("dataset", "ray") else None
 
 
 def finished() -> bool:

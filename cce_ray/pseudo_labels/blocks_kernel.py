@@ -59,6 +59,19 @@ def sum_blocks(partials: np.ndarray, totals: np.ndarray) -> float:
 
 
 @compiled
+def sum_groups(partials: np.ndarray, group: int, groups: np.ndarray) -> None:
+    """Add up the blocks' rows in groups of `group` blocks, in block order; of the last column the maximum."""
+    last = partials.shape[1] - 1
+    for g in range(groups.shape[0]):
+        for c in range(last + 1):
+            groups[g, c] = 0.0
+        for b in range(g * group, min((g + 1) * group, partials.shape[0])):
+            for c in range(last):
+                groups[g, c] += partials[b, c]
+            groups[g, last] = max(groups[g, last], partials[b, last])
+
+
+@compiled
 def label_sums(labels: np.ndarray, partials: np.ndarray, totals: np.ndarray) -> None:
     """Σ_i y_ik in float64, per block and in block order."""
     num_clusters = labels.shape[1]

@@ -18,6 +18,8 @@ as before. For (10) and (5) the gains e^(-p_k/λ) = ȳ_k/v_k are 1/c inside, les
 upper limit: the same v again.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
@@ -57,6 +59,28 @@ def certified_gap(
         excess = chosen.excess(mean, prices, problem.prior, problem.fairness_weight)
         gap = min(gap, rows(prices) + excess)
     return max(0.0, gap)
+
+
+def gap_of_sums(
+    sums: np.ndarray,
+    num_points: int,
+    prior: np.ndarray,
+    fairness_weight: float,
+    prior_slack: float,
+    gaps: Callable[[np.ndarray], np.ndarray],
+) -> float:
+    """`certified_gap` for (11) of labels of which only the sums are at hand.
+
+    Args:
+        sums: Σ_i y_i, (K,).
+        gaps: prices (K,) -> the rows' terms of the bound, summed in groups, (groups,).
+    """
+    chosen, mean = OBJECTIVES["cce_plus"], sums / num_points
+    fairness = (mean, prior, fairness_weight, prior_slack)
+    if not np.isfinite(chosen.fairness(*fairness)):
+        return float("inf")
+    total = sum(gaps(chosen.prices(*fairness)).tolist())  # in order
+    return max(0.0, total / num_points + chosen.correction(mean, prior, fairness_weight))
 
 
 def inner_minimum_reference(probs: np.ndarray, prices: np.ndarray) -> float:

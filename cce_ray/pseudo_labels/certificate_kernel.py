@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, larger
+from cce_ray.pseudo_labels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import LOG_FLOOR
 
 _MAX_CUTS = 64  # each cut finds a new class on the upper hull; two or three are usual
@@ -25,7 +25,7 @@ def collision_gaps(probs: np.ndarray, labels: np.ndarray, known: np.ndarray, pri
     return total
 
 
-@compiled
+@inlined
 def collision_minimum(i: int, probs: np.ndarray, prices: np.ndarray) -> float:
     """max_{t>0} 1 + ln t - max_k (σ_k t + p_k) of row i: min_y -ln σᵀy - pᵀy from below, by cutting planes.
 
@@ -60,7 +60,7 @@ def collision_minimum(i: int, probs: np.ndarray, prices: np.ndarray) -> float:
     return best
 
 
-@compiled
+@inlined
 def _highest_line(i: int, point: float, probs: np.ndarray, prices: np.ndarray) -> tuple[float, float]:
     """The slope σ_k of the highest line at t, -1 where rounding hides it, and max_k σ_k t + p_k.
 

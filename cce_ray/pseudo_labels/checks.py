@@ -137,6 +137,13 @@ def check_known(known_labels: Any, num_points: int, num_clusters: int) -> np.nda
     return for_kernels(known, np.int64)
 
 
+def start_rows(probs: np.ndarray, first_row: int) -> np.ndarray:
+    """The start y of rows of σ from row `first_row` of a problem on. ValueError if one is no distribution."""
+    labels = np.empty_like(probs)
+    _fill(probs, "probs", START_FLOOR, False, labels, first_row)
+    return labels
+
+
 def start_labels(problem: Problem, probs: Any, init: Any, double: bool) -> np.ndarray:
     """Check the rows of σ, given as `probs`, and write the start y, in σ's dtype or in float64."""
     labels = np.empty_like(problem.probs, dtype=np.float64 if double else None)
@@ -153,21 +160,24 @@ def start_labels(problem: Problem, probs: Any, init: Any, double: bool) -> np.nd
     return labels
 
 
-def _fill(source: np.ndarray, name: str, floor: float, half: bool, labels: np.ndarray) -> None:
+def _fill(
+    source: np.ndarray, name: str, floor: float, half: bool, labels: np.ndarray, first_row: int = 0
+) -> None:
     from cce_ray.pseudo_labels import blocks_kernel
 
     tolerance = SUM_TOLERANCE_HALF if half else SUM_TOLERANCE
-    verdict, row = blocks_kernel.start_rows(source, floor, tolerance, labels)
+    verdict, found = blocks_kernel.start_rows(source, floor, tolerance, labels)
+    row = first_row + found
     if verdict == blocks_kernel.ROW_NOT_FINITE:
         raise ValueError(
             f"{name}: row {row} holds NaN or infinity; check the model's outputs (a lower learning rate?)"
         )
     if verdict == blocks_kernel.ROW_NEGATIVE:
         raise ValueError(
-            f"{name}: row {row} holds {source[row].min():.6g} < 0; give probabilities (softmax of logits)"
+            f"{name}: row {row} holds {source[found].min():.6g} < 0; give probabilities (softmax of logits)"
         )
     if verdict == blocks_kernel.ROW_SUM:
-        total = source[row].sum(dtype=np.float64)
+        total = source[found].sum(dtype=np.float64)
         raise ValueError(
             f"{name}: row {row} sums to {total:.6g}, not 1; give probabilities (softmax of logits)"
         )

@@ -10,18 +10,10 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
+from cce_ray.pseudo_labels.em_rows import EMRows, Rows
+from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper
 from cce_ray.pseudo_labels.objectives import reverse_prices
-from cce_ray.pseudo_labels.problem import BLOCK_ROWS, Problem
-
-# Up to this λ float32 labels are also computed in float32, twice as fast.
-_SINGLE_WEIGHT = 1000.0
-# Up to this many clusters rows fill the vector registers, from there on a row's clusters do.
-LANES_EDGE = 48
-# An empty cluster's price, which 0 · p must survive in single precision.
-_HIGHEST_PRICE = {np.float32: 1e30, np.float64: np.inf}
-# `em_kernel.em_blocks`'s limits. In float32 the weights' floor keeps a_k / D_k² finite.
-_LIMITS: dict[type, list[float]] = {np.float32: [1e-30, 1e-6, 3e-3], np.float64: [1e-290, 1e-13, 1e-4]}
+from cce_ray.pseudo_labels.problem import BLOCK_ROWS, Problem, group_blocks
 
 
 @final
@@ -33,7 +25,7 @@ class EM:
         labels: the start y, (M, K), of σ's dtype; changed in place.
         mapper: who works on which blocks.
         objective: "cce_plus".
-        kernel: `em_kernel.em_blocks` (the default) or its NumPy twin `em_blocks_reference`.
+        kernel: see `EMRows`.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("cce_plus",)
@@ -49,42 +41,38 @@ class EM:
         objective: str = "cce_plus",
         kernel: BlockKernel | None = None,
     ) -> None:
-        from cce_ray.pseudo_labels import blocks_kernel, em_kernel, em_lanes_kernel
-
         assert objective in self.objectives
-
-        blocks, clusters = problem.num_blocks, problem.num_clusters
-        # Where λ is large an iteration moves y by less than float32 resolves in 1 + A - d.
-        single = labels.dtype == np.float32 and problem.fairness_weight <= _SINGLE_WEIGHT
-        number = np.float32 if single else np.float64
-        self._problem, self._mapper, self._sum_blocks = problem, mapper, blocks_kernel.sum_blocks
-        lanes = clusters <= LANES_EDGE
-        make_scratch = em_lanes_kernel.make_scratch if lanes else em_kernel.make_scratch
-        self._prices, self._highest = np.empty(clusters, number), _HIGHEST_PRICE[number]
-        self._partials = np.empty((blocks, clusters + 1))
-        self.sums = np.empty(clusters)  # Σ_i y_i; who changes the labels from outside sets it
-        blocks_kernel.label_sums(labels, self._partials, self.sums)
-        self._work = bind(
-            kernel or (em_lanes_kernel.em_lanes if lanes else em_kernel.em_blocks),
-            problem.probs,
-            labels,
-            np.full(problem.num_points, -1, number),
-            problem.known,
-            self._prices,
-            make_scratch(mapper.shares, clusters, number),
-            np.array(_LIMITS[number], number),
-            float(np.finfo(labels.dtype).tiny),
-            self._partials,
-        )
+        group = group_blocks(problem.num_points)
+        weight = problem.fairness_weight
+        self._rows = EMRows(problem.probs, labels, problem.known, weight, group, mapper, kernel)
+        self._means = Means(self._rows, problem.num_points, problem.prior, weight, problem.prior_slack)
+        self.sums = self._means.sums
+        """Σ_i y_i, (K,); who changes the labels from outside sets it."""
 
     def advance(self) -> float:
         """One EM iteration; returns max |Δy|."""
-        problem = self._problem
-        mean = self.sums / problem.num_points
-        prices = reverse_prices(mean, problem.prior, problem.fairness_weight, problem.prior_slack)
-        np.minimum(prices, self._highest, out=self._prices, casting="same_kind")
-        self._mapper(self._work, problem.num_blocks)
-        return float(self._sum_blocks(self._partials, self.sums))
+        return self._means.advance(self._rows)
+
+
+@final
+class Means:
+    """The K-vector half of EM: from the sums of y over all points to prices, and back through the rows."""
+
+    def __init__(
+        self, rows: Rows, num_points: int, prior: np.ndarray, fairness_weight: float, prior_slack: float
+    ) -> None:
+        from cce_ray.pseudo_labels import blocks_kernel
+
+        self._num_points, self._terms = num_points, (prior, fairness_weight, prior_slack)
+        self._sum_blocks = blocks_kernel.sum_blocks
+        self.sums = np.zeros(len(prior))
+        for group in rows.sums():  # in order
+            self.sums += group
+
+    def advance(self, rows: Rows) -> float:
+        """One iteration of all rows; returns max |Δy|."""
+        prices = reverse_prices(self.sums / self._num_points, *self._terms)
+        return float(self._sum_blocks(rows.advance(prices), self.sums))
 
 
 def em_blocks_reference(

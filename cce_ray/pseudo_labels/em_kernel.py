@@ -9,7 +9,7 @@ With c = 1 + A - d the denominator of h(d) is D_k = d + c (1-r_k), and r_k = (1 
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, larger
+from cce_ray.pseudo_labels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
 # Rows of a share's scratch (shares, 3, K): a_k, 1-r_k, and the new y_k before they are normalised.
@@ -71,7 +71,7 @@ def em_blocks(
                 _store(share, b, i, height, labels, scratch, tiny, partials)
 
 
-@compiled
+@inlined
 def _weigh(
     share: int,
     i: int,
@@ -103,7 +103,7 @@ def _weigh(
     return total, bound
 
 
-@compiled
+@inlined
 def _newton(
     share: int, total: float, bound: float, slack: float, scratch: np.ndarray, limits: np.ndarray
 ) -> tuple[float, float]:
@@ -127,7 +127,7 @@ def _newton(
     return slack, height
 
 
-@compiled
+@inlined
 def _evaluate(share: int, slack: float, rest: float, scratch: np.ndarray) -> tuple[float, float]:
     """h(d) = Σ a_k / D_k and Σ a_k / D_k² with D_k = d + (1+A-d) (1-r_k)."""
     one = scratch.dtype.type(1)
@@ -142,7 +142,7 @@ def _evaluate(share: int, slack: float, rest: float, scratch: np.ndarray) -> tup
     return height, squares
 
 
-@compiled
+@inlined
 def _closed_form(
     share: int, i: int, height: float, total: float, probs: np.ndarray, scratch: np.ndarray
 ) -> float:
@@ -161,7 +161,7 @@ def _closed_form(
     return one
 
 
-@compiled
+@inlined
 def _store(
     share: int,
     b: int,

@@ -7,7 +7,7 @@ it does not know and over few arrays (it must check that none overlap): hence th
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, larger
+from cce_ray.pseudo_labels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
 _MAX_STEPS = 60  # never reached; three steps are usual
@@ -57,7 +57,7 @@ def em_lanes(
         _store(share, b, first, count, labels, known, tiny, weights, inverses, heights, partials)
 
 
-@compiled
+@inlined
 def _gather(
     share: int,
     first: int,
@@ -79,7 +79,7 @@ def _gather(
             deficits[share, k, j] = one
 
 
-@compiled
+@inlined
 def _weigh(
     share: int,
     prices: np.ndarray,
@@ -115,7 +115,7 @@ def _weigh(
             deficits[share, k, j] = deficit if weight > zero else one
 
 
-@compiled
+@inlined
 def _newton(
     share: int,
     limits: np.ndarray,
@@ -158,7 +158,7 @@ def _newton(
         settled = far == zero
 
 
-@compiled
+@inlined
 def _evaluate(
     share: int,
     weights: np.ndarray,
@@ -183,7 +183,7 @@ def _evaluate(
             squares[share, j] += term * inverses[share, k, j]
 
 
-@compiled
+@inlined
 def _closed_form(
     share: int,
     j: int,
@@ -211,7 +211,7 @@ def _closed_form(
         heights[share, j] = one
 
 
-@compiled
+@inlined
 def _store(
     share: int,
     b: int,

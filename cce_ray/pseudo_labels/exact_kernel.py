@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, larger
+from cce_ray.pseudo_labels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR
 
 # Columns of a row's own numbers (M, ROW_NUMBERS): ν, dν, t, dt (or dx/x of the predictor), 1/x, √(t/x), s̄,
@@ -97,7 +97,7 @@ def assemble_rows(
                 _add_system(share, b, i, at, probs, labels, rows, weights, values, factors, vectors)
 
 
-@compiled
+@inlined
 def _take_step(
     i: int,
     probs: np.ndarray,
@@ -121,7 +121,7 @@ def _take_step(
     return hit / total
 
 
-@compiled
+@inlined
 def _weigh(
     share: int,
     i: int,
@@ -159,7 +159,7 @@ def _weigh(
     return peak, products
 
 
-@compiled
+@inlined
 def _stationarity(
     share: int,
     i: int,
@@ -186,7 +186,7 @@ def _stationarity(
         values[share, k] = residual + np.float64(probs[i, k]) * pull - slacks[i, k]
 
 
-@compiled
+@inlined
 def _add_system(
     share: int,
     b: int,
@@ -214,7 +214,7 @@ def _add_system(
         factors[share, at + 1, k] = weights[share, k] * centred * second
 
 
-@compiled
+@inlined
 def _add_response(
     share: int,
     b: int,
@@ -232,7 +232,7 @@ def _add_response(
         vectors[b, vector, k] += weights[share, k] * values[share, k]
 
 
-@compiled
+@inlined
 def _solve_row(
     share: int,
     i: int,
@@ -325,7 +325,7 @@ def predict_rows(
                 _add_response(share, b, i, CENTRED, probs, rows, weights, values, vectors)
 
 
-@compiled
+@inlined
 def _hit_moves_product(i: int, rows: np.ndarray) -> float:
     """dx dt of the predictor, whose dx/x is in HIT_MOVE; the corrector's 1 - dx dt is kept away from 0."""
     ratio = rows[i, HIT_MOVE]
@@ -333,7 +333,7 @@ def _hit_moves_product(i: int, rows: np.ndarray) -> float:
     return min(product, MOST_OF_HIT)
 
 
-@compiled
+@inlined
 def _ratios(
     share: int,
     i: int,
@@ -411,7 +411,7 @@ def correct_rows(
                 _directions(share, b, i, labels, slacks, moves, turns, weights, values, extremes)
 
 
-@compiled
+@inlined
 def _directions(
     share: int,
     b: int,

@@ -23,6 +23,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compile(function, fastmath=_FAST)
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `compiled`, for a part of other kernels, of whose code it becomes a part.
+
+    Left to itself, LLVM may keep such a function as a symbol. A process that has just compiled it then runs
+    the function's own code, one that has loaded its caller from the cache the copy made for the caller; sums
+    that may be reordered come in two orders, and two processes on one machine part in the last bit (seen with
+    `em_kernel._evaluate`).
+    """
+    return _compile(function, fastmath=_FAST, forceinline=True)
+
+
 def compiled_strictly(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `compiled`, with IEEE rules and in the written order."""
     return _compile(function, fastmath=False)
@@ -33,9 +44,9 @@ def compiled_for_nan(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compile(function, fastmath=_FAST - {"nnan"})
 
 
-def _compile(function: Callable[..., Any], fastmath: Any) -> Callable[..., Any]:
+def _compile(function: Callable[..., Any], **more: Any) -> Callable[..., Any]:
     # Python's error model tests every divisor for zero, which keeps the loops from being vectorised.
-    options = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    options = {"nogil": True, "error_model": "numpy", **more}
     try:
         return njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no writable place for the cache: compile in memory

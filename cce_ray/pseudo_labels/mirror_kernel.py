@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, larger
+from cce_ray.pseudo_labels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
 
@@ -56,7 +56,7 @@ def mirror_blocks(
                 _store(b, i, 1.0 / total, shift, logs, labels, trial, control, partials, scratch[share])
 
 
-@compiled
+@inlined
 def _exponentials(
     i: int, logs: np.ndarray, start_logs: np.ndarray, control: np.ndarray, scratch: np.ndarray
 ) -> tuple[float, float]:
@@ -76,7 +76,7 @@ def _exponentials(
     return total, peak
 
 
-@compiled
+@inlined
 def _store(
     b: int,
     i: int,

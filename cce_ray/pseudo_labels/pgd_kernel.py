@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cce_ray.pseudo_labels.jit import compiled, larger
+from cce_ray.pseudo_labels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR
 
 # Columns of the partial sums after the K sums of the trial, with x = σᵀy: Σ -ln x', Σ (x'-x)/x, Σ (x'-x)/x',
@@ -62,7 +62,7 @@ def pgd_blocks(
                 _store(b, i, hit, threshold, probs, labels, trial, scratch[share], partials)
 
 
-@compiled
+@inlined
 def project_row(points: np.ndarray) -> float:
     """Shift `points` (K,) so that its largest v_k is 0; return τ with Σ_k max(v_k - τ, 0) = 1.
 
@@ -95,7 +95,7 @@ def project_row(points: np.ndarray) -> float:
         threshold = new
 
 
-@compiled
+@inlined
 def _store(
     b: int,
     i: int,

@@ -30,6 +30,21 @@ HIT_FLOOR = 1e-12
 START_FLOOR = 1e-8
 
 
+# Blocks are added up in groups, at most so many, which is all that travels where a problem is spread over
+# processes. Changing this constant changes the last bits of large problems.
+MOST_GROUPS = 256
+
+
+def blocks_of(num_points: int) -> int:
+    """How many blocks of rows there are."""
+    return -(-num_points // BLOCK_ROWS)
+
+
+def group_blocks(num_points: int) -> int:
+    """Blocks of a group."""
+    return -(-blocks_of(num_points) // MOST_GROUPS)
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Problem:
@@ -56,4 +71,4 @@ class Problem:
 
     @property
     def num_blocks(self) -> int:
-        return -(-self.num_points // BLOCK_ROWS)
+        return blocks_of(self.num_points)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
+from cce_ray.pseudo_labels.em_rows import Rows
 from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from cce_ray.training.ranks import Alone, Ranks
 
@@ -28,6 +30,23 @@ class Helper(Protocol):
         result are handed over without a copy where that can be; they may be read-only."""
 
 
+class HeldRows(Rows, Protocol):
+    """Rows of a data set, and their labels, wherever they are."""
+
+    def finish(self) -> list[np.ndarray]:
+        """y of every piece of rows, in order, perhaps read-only; nothing else is kept."""
+
+
+class Holders(Protocol):
+    """Somebody who holds predictions of a whole data set and iterates EM on them."""
+
+    def hold(
+        self, pieces: Iterable[np.ndarray], first_row: int, num_points: int, fairness_weight: float
+    ) -> HeldRows:
+        """Take predictions over, piece after piece of whole groups, the first from `first_row` of the
+        problem's `num_points` on."""
+
+
 class RunContext(Protocol):
     """Where one training run happens. The loop calls it and nothing else outside itself.
 
@@ -38,6 +57,8 @@ class RunContext(Protocol):
     ranks: Ranks
     helper: Helper | None
     """For pseudo-labels that are estimated beside the training; None: there is nobody."""
+    holders: Holders | None
+    """For pseudo-labels of the whole data set; None: this process holds them."""
 
     def restored(self) -> dict[str, Any] | None:
         """The state of the checkpoint to continue from, or None."""
@@ -72,6 +93,7 @@ class LocalContext:
     on_note: Callable[[str], None] = ignore
     ranks: Ranks = field(default_factory=Alone)
     helper: Helper | None = None
+    holders: Holders | None = None
 
     def restored(self) -> dict[str, Any] | None:
         """The folder's checkpoint if the run is to be resumed and one was written."""

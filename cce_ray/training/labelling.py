@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cce_ray.config import RunConfig
+from cce_ray.data import Dataset
 from cce_ray.data.batches import to_device
 from cce_ray.methods import MethodSettings, labels_of
+from cce_ray.models import Classifier
 from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings, estimate_pseudo_labels
+from cce_ray.training.batch_probs import BatchProbs, Labelled
 from cce_ray.training.context import Answer, Helper, RunContext
-
-
-@dataclass(frozen=True)
-class BatchProbs:
-    """The predictions of one batch of B samples, and which of them are this rank's."""
-
-    indices: Tensor
-    """(B,) int64, on the CPU."""
-    predicted: Tensor
-    """σ, (B, K), on the device, without gradient."""
-    probs: Tensor
-    """The same on the CPU, complete once `settle` has returned."""
-    own: slice
-    """This rank's rows."""
-    settle: Callable[[], None]
-    """Waits for `probs`; ValueError if they are not finite."""
-
-
-Labelled = tuple[PseudoLabels, Tensor]
-"""What was estimated, and y of the rank's own rows on their device."""
+from cce_ray.training.whole_set import WholeSet
 
 
 class Labeller(Protocol):
     """Estimates pseudo-labels for one batch after another."""
+
+    within_epochs: bool
+    """Whether the labels depend on nothing before the batch, so that an epoch can be resumed inside."""
+
+    def begin_epoch(self, model: Classifier, prior: np.ndarray | None) -> None:
+        """Before the first batch of an epoch, with the network as it stands."""
 
     def submit(self, batch: BatchProbs, prior: np.ndarray | None) -> Callable[[], Labelled]:
         """Begin; what is returned ends it. Between the two the caller may do something else."""
@@ -49,8 +37,13 @@ class Labeller(Protocol):
 class Here:
     """The labels of the batch, or of this rank's rows alone, on this process's own time."""
 
+    within_epochs = True
+
     def __init__(self, config: RunConfig) -> None:
         self._method, self._settings = config.method, config.pseudo_labels
+
+    def begin_epoch(self, model: Classifier, prior: np.ndarray | None) -> None:
+        """Nothing to do."""
 
     def submit(self, batch: BatchProbs, prior: np.ndarray | None) -> Callable[[], Labelled]:
         """All work is done at the end: a GPU computes the augmented view meanwhile."""
@@ -71,10 +64,15 @@ class Here:
 class Beside:
     """The labels of the batch by a helper, while this process computes the augmented view."""
 
+    within_epochs = True
+
     def __init__(self, config: RunConfig, helper: Helper, num_clusters: int) -> None:
         self._config, self._helper = config, helper
         few = np.full((2, num_clusters), 1 / num_clusters, np.float32)
         helper.submit(labels_of, config.method, config.pseudo_labels, few, None).result()  # compiles there
+
+    def begin_epoch(self, model: Classifier, prior: np.ndarray | None) -> None:
+        """Nothing to do."""
 
     def submit(self, batch: BatchProbs, prior: np.ndarray | None) -> Callable[[], Labelled]:
         """σ leaves as soon as it is known."""
@@ -119,12 +117,14 @@ def judged(
     )
 
 
-def make_labeller(config: RunConfig, context: RunContext, batch_size: int, num_clusters: int) -> Labeller:
+def make_labeller(config: RunConfig, context: RunContext, batch_size: int, dataset: Dataset) -> Labeller:
     """The labeller of a run, its kernels compiled or loaded: seconds on a new machine, which no step should
     be charged. Says what it chose where there was a choice."""
     settings: PseudoLabelSettings = config.pseudo_labels
+    num_clusters, helper = dataset.num_clusters, context.helper
     config.method.labels(torch.full((2, num_clusters), 1 / num_clusters), settings)
-    helper = context.helper
+    if settings.scope == "dataset":
+        return WholeSet(config, context, dataset)
     if helper is None:
         return Here(config)
     if settings.backend == "ray":

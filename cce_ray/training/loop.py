@@ -20,9 +20,10 @@ from cce_ray.metrics import clustering_scores
 from cce_ray.models import Classifier
 from cce_ray.models.synced_batch_norm import sync_batch_norms
 from cce_ray.pseudo_labels import PseudoLabels
+from cce_ray.training.batch_probs import BatchProbs
 from cce_ray.training.context import RunContext
 from cce_ray.training.evaluation import evaluate
-from cce_ray.training.labelling import BatchProbs, Labeller, make_labeller
+from cce_ray.training.labelling import Labeller, make_labeller
 from cce_ray.training.ranks import share_sizes
 from cce_ray.training.watch import EpochWatch
 
@@ -150,7 +151,7 @@ def start(
         forward=context.ranks.wrap(model, forward),
         optimizer=config.optimizer.build(model),
         batches=batches,
-        labeller=make_labeller(config, context, batches.batch_size, dataset.num_clusters),
+        labeller=make_labeller(config, context, batches.batch_size, dataset),
         watch=EpochWatch(len(dataset.samples), dataset.num_clusters, context.ranks),
         prior=config.pseudo_labels.first_prior(dataset.num_clusters),
     )
@@ -172,6 +173,8 @@ def run_epochs(job: Job) -> None:
 
     while job.epoch < job.config.optimizer.epochs:
         clock = time.perf_counter()
+        if job.batch == 0:
+            job.labeller.begin_epoch(job.model, job.prior)
         for indices, inputs in job.batches.epoch(job.epoch, start=job.batch):
             wanted = job.context.ranks.decide(due())  # known to all by the end of the step
             training_step(job, indices, inputs)
@@ -181,7 +184,8 @@ def run_epochs(job: Job) -> None:
             if job.context.ranks.rank == 0:
                 job.context.progress(job.step, job.total_steps, job.running_metrics)
             job.seconds += time.perf_counter() - clock
-            if wanted() and job.batch < job.batches.num_batches:
+            inside = job.batch < job.batches.num_batches and job.labeller.within_epochs
+            if wanted() and inside:
                 job.context.checkpoint(state_of(job))
                 last_checkpoint = time.perf_counter()
             clock = time.perf_counter()

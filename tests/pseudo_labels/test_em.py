@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
-from cce_ray.pseudo_labels import em, estimate_pseudo_labels
+from cce_ray.pseudo_labels import em_rows, estimate_pseudo_labels
 from cce_ray.pseudo_labels.em import EM, em_blocks_reference, m_step_reference
 from cce_ray.pseudo_labels.mappers import Inline
 from cce_ray.pseudo_labels.objectives import objective_reference
@@ -101,7 +101,7 @@ def test_kernels_equal_their_reference(
     problem = make_problem(probs, weight, priors(clusters, seed, zeros=zero_prior), known)
     fast, plain = start.copy(), start.copy()
     edge = {"em_blocks": 0, "em_lanes": 10**6}[kernel]
-    with mock.patch.object(em, "LANES_EDGE", edge):
+    with mock.patch.object(em_rows, "LANES_EDGE", edge):
         fast_solver = EM(problem, fast, Inline())
     plain_solver = EM(problem, plain, Inline(), kernel=em_blocks_reference)
     for _ in range(3):

@@ -35,8 +35,18 @@ MODELS = {
         "optimizer.batch_size=129",
     ],
 }
+SCOPES = {
+    "dataset": ["model=linear", "optimizer.learning_rate=0.02", "pseudo_labels.scope=dataset"],
+    "rank": ["model=linear", "optimizer.learning_rate=0.02", "pseudo_labels.scope=rank"],
+}
 WRONG = {
     "diverges": [*MODELS["mlp"], "optimizer.learning_rate=1e30", "optimizer.momentum=0"],
+    "diverges_at_once": [
+        *MODELS["linear"],
+        *SGD,
+        "pseudo_labels.scope=dataset",
+        "optimizer.learning_rate=1e38",
+    ],
     "few": ["model=linear", "optimizer.batch_size=2"],
 }
 Outcome = dict[str, dict[str, Any]]
@@ -64,7 +74,7 @@ def outcomes(size: int, folder: Path, runs: dict[str, list[str]], **env: str) ->
 def by_size(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Outcome]]:
     """{number of ranks: what each of them ended with}."""
     folder = tmp_path_factory.mktemp("ranks")
-    return {size: outcomes(size, folder / str(size), MODELS | WRONG) for size in (1, 2, 3)}
+    return {size: outcomes(size, folder / str(size), MODELS | SCOPES | WRONG) for size in (1, 2, 3)}
 
 
 def losses(found: dict[str, Any]) -> list[float]:
@@ -72,7 +82,7 @@ def losses(found: dict[str, Any]) -> list[float]:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "dataset"])
 def test_the_number_of_ranks_changes_no_loss_beyond_rounding(
     by_size: dict[int, list[Outcome]], model: str, size: int
 ) -> None:
@@ -93,8 +103,17 @@ def test_a_mistake_ends_all_ranks_with_the_same_line(by_size: dict[int, list[Out
     for rank in by_size[size]:
         assert rank["diverges"] == by_size[size][0]["diverges"]
         assert rank["diverges"]["error"].startswith("optimizer.learning_rate: training diverged in epoch")
+        assert rank["diverges_at_once"] == by_size[size][0]["diverges_at_once"]
+        assert rank["diverges_at_once"]["error"].startswith("optimizer.learning_rate: training diverged")
         if size == 3:
             assert rank["few"]["error"].startswith("runtime.workers: 3 workers for batches of 1 samples")
+
+
+def test_each_rank_balances_its_own_part_if_it_is_asked_to(by_size: dict[int, list[Outcome]]) -> None:
+    alone, batch, rank = by_size[1][0]["rank"], by_size[2][0]["linear"], by_size[2][0]["rank"]
+    assert losses(alone) == losses(by_size[1][0]["linear"])  # one rank: the batch
+    assert losses(rank) != pytest.approx(losses(batch), rel=1e-3)
+    assert losses(rank) == losses(by_size[2][1]["rank"])
 
 
 def test_ranks_that_were_killed_go_on_to_the_same_bits(
