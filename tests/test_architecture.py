@@ -54,7 +54,7 @@ HEAVY = {
     "rich": {"cli", "console"},
     "numba": {"pseudo_labels"},
     "torchvision": {"models", "data"},
-    "pyarrow": {"data", "runs", "experiments"},
+    "pyarrow": {"data", "runs", "distributed", "experiments"},
     "sklearn": {"data", "metrics", "methods", "report", "estimator", "experiments"},
     "scipy": {"metrics", "pseudo_labels", "experiments"},
 }

@@ -91,6 +91,11 @@ class PseudoLabelSettings(Settings):
                 f"per cluster, or set data.num_clusters={len(self.prior)}"
             )
 
+    @property
+    def given_prior(self) -> tuple[float, ...] | None:
+        """The prior as it was given; None: uniform, or to be estimated."""
+        return None if isinstance(self.prior, str) else self.prior
+
     def first_prior(self, num_clusters: int) -> np.ndarray | None:
         """An estimated prior before the first step, (K,); None where the prior does not change."""
         import numpy as np
@@ -121,8 +126,8 @@ class PseudoLabelSettings(Settings):
         """
         from cce_ray.pseudo_labels.estimate import estimate_pseudo_labels
 
-        if options.get("prior") is None and not isinstance(self.prior, str):
-            options["prior"] = self.prior
+        if options.get("prior") is None:
+            options["prior"] = self.given_prior
         return estimate_pseudo_labels(
             probs,
             objective=objective,

@@ -8,6 +8,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
@@ -15,9 +16,15 @@ from cce_ray.data.batches import to_device
 from cce_ray.methods import MethodSettings, labels_of
 from cce_ray.models import Classifier
 from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings, estimate_pseudo_labels
+from cce_ray.pseudo_labels.spread import group_range
 from cce_ray.training.batch_probs import BatchProbs, Labelled
 from cce_ray.training.context import Answer, Helper, RunContext
+from cce_ray.training.held_rows import OwnRows, estimate_by_ranks
+from cce_ray.training.ranks import Ranks
 from cce_ray.training.whole_set import WholeSet
+
+NOTHING_SECONDS = 5e-4
+"""A batch's labels in less than this are not worth a thought about who estimates them."""
 
 
 class Labeller(Protocol):
@@ -88,6 +95,49 @@ class Beside:
 
         return finish
 
+    def hand_over(self, probs: np.ndarray) -> Any:
+        """Send predictions to the helper and back."""
+        return self._helper.submit(np.asarray, probs).result()
+
+
+@final
+class Together:
+    """The labels of the batch by EM that the ranks share: each iterates its groups of rows, and only
+    K-vectors travel in an iteration. The bits are those of `Here`."""
+
+    within_epochs = True
+
+    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
+        self._method, self._settings, self._ranks = config.method, config.pseudo_labels, ranks
+
+    def begin_epoch(self, model: Classifier, prior: np.ndarray | None) -> None:
+        """Nothing to do."""
+
+    def submit(self, batch: BatchProbs, prior: np.ndarray | None) -> Callable[[], Labelled]:
+        """All work is done at the end, by all ranks."""
+
+        def finish() -> Labelled:
+            batch.settle()
+            labels, progress = self.estimate(batch.probs.numpy(), prior)
+            estimated = judged(
+                self._method, self._settings, batch.probs.numpy(), prior, labels.numpy(), progress
+            )
+            return estimated, to_device(labels[batch.own], batch.predicted.device)
+
+        return finish
+
+    def estimate(self, probs: np.ndarray, prior: np.ndarray | None) -> tuple[Tensor, tuple[int, float]]:
+        """y (B, K) of predictions that all ranks have, and (iterations, last change)."""
+        points, clusters = probs.shape
+        ranges = [group_range(points, rank, self._ranks.size) for rank in range(self._ranks.size)]
+        first, last = ranges[self._ranks.rank]
+        weight = self._method.objective_terms["fairness_weight"]
+        held = OwnRows([probs[first:last]], first, points, weight) if first < last else None
+        found = estimate_by_ranks(held, points, clusters, self._method, self._settings, prior, self._ranks)
+        own = held.finish()[0] if held else np.empty((0, clusters), probs.dtype)
+        labels = self._ranks.gather(torch.from_numpy(own), [last - first for first, last in ranges])
+        return labels, (found.iterations, found.change)
+
 
 def judged(
     method: MethodSettings,
@@ -98,14 +148,12 @@ def judged(
     progress: tuple[int, float],
 ) -> PseudoLabels:
     """Labels that were estimated elsewhere as if they had been estimated here."""
-    if prior is None and not isinstance(settings.prior, str):
-        prior = np.asarray(settings.prior)
 
     def look() -> PseudoLabels:
         return estimate_pseudo_labels(
             probs,
             **method.objective_terms,
-            prior=prior,
+            prior=settings.given_prior if prior is None else prior,
             prior_slack=settings.prior_slack,
             init=labels,
             max_iterations=0,
@@ -125,32 +173,71 @@ def make_labeller(config: RunConfig, context: RunContext, batch_size: int, datas
     config.method.labels(torch.full((2, num_clusters), 1 / num_clusters), settings)
     if settings.scope == "dataset":
         return WholeSet(config, context, dataset)
-    if helper is None:
-        return Here(config)
     if settings.backend == "ray":
+        assert helper, "RunConfig refuses backend ray without workers"
         return Beside(config, helper, num_clusters)
-    here, handing_over = measured(config, helper, batch_size, num_clusters)
-    beside = handing_over < here / 2
-    context.note(
-        f"pseudo_labels.backend: {'ray' if beside else 'inline'} (a batch takes {1000 * here:.2g} ms here, "
-        f"handing it over {1000 * handing_over:.2g} ms)"
+    candidates: dict[str, Labeller] = {"inline": Here(config)}
+    if settings.backend == "auto" and helper is not None:
+        candidates["ray"] = Beside(config, helper, num_clusters)
+    if can_be_shared(config, context):
+        candidates["shared by the ranks"] = Together(config, context.ranks)
+    return fastest(config, context, candidates, batch_size, num_clusters)
+
+
+def can_be_shared(config: RunConfig, context: RunContext) -> bool:
+    """Whether ranks may iterate EM together: where it is EM, of the whole batch, on the host."""
+    wanted = config.pseudo_labels
+    return (
+        context.ranks.size > 1
+        and wanted.scope == "batch"
+        and wanted.solver in ("auto", "em")
+        and wanted.gap_tolerance is None
+        and config.method.objective == "cce_plus"
+        and context.device.type == "cpu"
     )
-    return Beside(config, helper, num_clusters) if beside else Here(config)
 
 
-def measured(config: RunConfig, helper: Helper, batch_size: int, num_clusters: int) -> tuple[float, float]:
-    """Seconds that the labels of one batch take here, and those that σ and y take to a helper and back.
+def fastest(
+    config: RunConfig,
+    context: RunContext,
+    candidates: dict[str, Labeller],
+    batch_size: int,
+    num_clusters: int,
+) -> Labeller:
+    """The candidate that is measured, by rank 0 on random predictions, to hold up a step the least.
 
-    Random predictions, each time the better of two.
+    Work beside the training is charged what it takes to hand σ and y over: the rest passes while the
+    augmented view is computed, if there is one.
     """
+    if len(candidates) == 1:
+        return candidates["inline"]
     random = torch.Generator().manual_seed(0)
     probs = torch.randn((batch_size, num_clusters), generator=random).softmax(dim=1)
+    seconds = {"inline": measured(lambda: config.method.labels(probs, config.pseudo_labels))}
+    if context.ranks.decide(seconds["inline"] < NOTHING_SECONDS)():
+        return candidates["inline"]
+    for name, candidate in candidates.items():
+        if isinstance(candidate, Beside):
+            handed = measured(lambda: candidate.hand_over(probs.numpy()))  # noqa: B023
+            seconds[name] = handed + (0.0 if config.method.wants_augmented_view else seconds["inline"])
+        elif isinstance(candidate, Together):
+            seconds[name] = measured(lambda: candidate.estimate(probs.numpy(), None))  # noqa: B023
+    order = list(candidates)
+    chosen = order[0]
+    for name in order[1:]:
+        if context.ranks.decide(seconds[name] < seconds[chosen])():
+            chosen = name
+    told = ", ".join(f"{name} {1000 * seconds[name]:.2g} ms" for name in order)
+    context.note(f"pseudo-labels of a batch: {chosen} (measured: {told})")
+    return candidates[chosen]
 
-    def seconds(work: Callable[[], Any]) -> float:
+
+def measured(work: Callable[[], Any]) -> float:
+    """Seconds that it takes, the best of three."""
+
+    def once() -> float:
         started = time.perf_counter()
         work()
         return time.perf_counter() - started
 
-    here = min(seconds(lambda: config.method.labels(probs, config.pseudo_labels)) for _ in range(2))
-    there = min(seconds(helper.submit(np.asarray, probs.numpy()).result) for _ in range(3))
-    return here, there
+    return min(once() for _ in range(3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import final
 
 import numpy as np
@@ -13,15 +13,11 @@ from cce_ray.data import Batches, Dataset
 from cce_ray.data.batches import to_device
 from cce_ray.models import Classifier
 from cce_ray.pseudo_labels import PseudoLabels
-from cce_ray.pseudo_labels.checks import check_prior, start_rows
-from cce_ray.pseudo_labels.driver import Limits
-from cce_ray.pseudo_labels.em_rows import EMRows
-from cce_ray.pseudo_labels.mappers import choose_mapper
-from cce_ray.pseudo_labels.problem import group_blocks
-from cce_ray.pseudo_labels.spread import GatheredRows, estimate_spread, group_range, group_rows
+from cce_ray.pseudo_labels.spread import group_range, group_rows
 from cce_ray.training.batch_probs import BatchProbs, Labelled
 from cce_ray.training.context import RunContext
 from cce_ray.training.evaluation import predict
+from cce_ray.training.held_rows import InProcess, estimate_by_ranks
 
 PIECE_BYTES = 16 * 2**20
 """Predictions are handed to holders in pieces of about this size."""
@@ -77,8 +73,8 @@ class WholeSet:
         return found
 
     def _by_all(self, model: Classifier, prior: np.ndarray | None) -> PseudoLabels:
-        context, points, terms = self._context, len(self._indices), self._method.objective_terms
-        weight = terms["fairness_weight"]
+        context, points = self._context, len(self._indices)
+        weight = self._method.objective_terms["fairness_weight"]
         holders = context.holders or InProcess()
         held, problem = None, ""
         try:
@@ -88,24 +84,9 @@ class WholeSet:
         problems = [text for text in context.ranks.texts(problem) if text]
         if problems or held is None:
             raise ValueError(f"optimizer.learning_rate: training diverged ({problems[0]})")
-        if prior is None:
-            given = None if isinstance(self._settings.prior, str) else self._settings.prior
-            prior = check_prior(given, self._clusters, terms["objective"])
-        ranks = context.ranks
-
-        def gather(own: np.ndarray, counts: list[int]) -> np.ndarray:
-            return ranks.gather(torch.from_numpy(np.ascontiguousarray(own)), counts).numpy()
-
-        own_rows = self._last > self._first
-        found = estimate_spread(
-            GatheredRows(held if own_rows else None, gather, points, self._clusters, ranks.size),
-            num_points=points,
-            prior=prior,
-            fairness_weight=weight,
-            prior_slack=self._settings.prior_slack,
-            limits=Limits(
-                self._settings.max_iterations, self._settings.tolerance, self._settings.gap_tolerance
-            ),
+        rows = held if self._last > self._first else None
+        found = estimate_by_ranks(
+            rows, points, self._clusters, self._method, self._settings, prior, context.ranks
         )
         gap = found.certify()
         self._labels = held.finish()
@@ -121,55 +102,6 @@ class WholeSet:
             size = min(1024, len(indices))
             batches = Batches(self._samples, indices, batch_size=size, device=self._context.device)
             yield predict(model, batches)
-
-
-@final
-class InProcess:
-    """Holds rows in this process's memory."""
-
-    def hold(
-        self, pieces: Iterable[np.ndarray], first_row: int, num_points: int, fairness_weight: float
-    ) -> OwnRows:
-        """See `Holders`."""
-        return OwnRows(list(pieces), first_row, num_points, fairness_weight)
-
-
-@final
-class OwnRows:
-    """`HeldRows` in this process's memory."""
-
-    def __init__(
-        self, pieces: list[np.ndarray], first_row: int, num_points: int, fairness_weight: float
-    ) -> None:
-        self._rows: EMRows | None = None
-        self._labels: np.ndarray | None = None
-        if pieces:
-            probs = np.concatenate(pieces)
-            self._labels = start_rows(probs, first_row)
-            known = np.full(len(probs), -1)
-            mapper = choose_mapper("auto", probs.size)
-            group = group_blocks(num_points)
-            self._rows = EMRows(probs, self._labels, known, fairness_weight, group, mapper)
-
-    def sums(self) -> np.ndarray:
-        """See `Rows`."""
-        assert self._rows
-        return self._rows.sums()
-
-    def advance(self, prices: np.ndarray) -> np.ndarray:
-        """See `Rows`."""
-        assert self._rows
-        return self._rows.advance(prices)
-
-    def gaps(self, prices: np.ndarray) -> np.ndarray:
-        """See `Rows`."""
-        assert self._rows
-        return self._rows.gaps(prices)
-
-    def finish(self) -> list[np.ndarray]:
-        """See `HeldRows`."""
-        self._rows = None
-        return [] if self._labels is None else [self._labels]
 
 
 def rows_of(pieces: list[np.ndarray], rows: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch
 
 from cce_ray.config import load_config
 from cce_ray.training import LocalContext, train
+from cce_ray.training.labelling import Together
 from cce_ray.training.ranks import Alone, ProcessGroup
 
 
@@ -42,6 +43,18 @@ def outcome(overrides: list[str], rank: int, size: int, folder: Path) -> dict[st
     return {"history": result.history, "weights": result.model.state_dict()}
 
 
+def shared_labels() -> list[bool]:
+    """Whether EM that the ranks share gives the bits of EM by one of them, for batches of several sizes."""
+    found = []
+    for points, clusters in [(3, 2), (100, 5), (250, 10), (300, 60), (20_000, 8)]:
+        config = load_config(None, ["pseudo_labels.max_iterations=7", "method.fairness_weight=20"])[0]
+        probs = torch.randn((points, clusters), generator=torch.Generator().manual_seed(1)).softmax(1)
+        labels, progress = Together(config, ProcessGroup()).estimate(probs.numpy(), None)
+        whole = config.method.labels(probs, config.pseudo_labels)
+        found.append(torch.equal(labels, whole.labels) and progress == whole.progress)
+    return found
+
+
 def main() -> None:
     rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     if size > 1:
@@ -49,7 +62,8 @@ def main() -> None:
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size
         )
-    found = {name: outcome(run, rank, size, folder) for name, run in json.loads(sys.argv[4]).items()}
+    found: dict[str, Any] = {"shared": shared_labels() if size > 1 else []}
+    found |= {name: outcome(run, rank, size, folder) for name, run in json.loads(sys.argv[4]).items()}
     torch.save(found, folder / f"rank_{rank}.pt")
 
 

@@ -49,7 +49,7 @@ WRONG = {
     ],
     "few": ["model=linear", "optimizer.batch_size=2"],
 }
-Outcome = dict[str, dict[str, Any]]
+Outcome = dict[str, Any]
 
 
 def start(
@@ -96,6 +96,13 @@ def test_the_number_of_ranks_changes_no_loss_beyond_rounding(
             assert torch.equal(tensor, other["weights"][name]), name
         for key in ("loss/total", "clusters/used", "train/accuracy", "confidence/mean"):
             assert [e[key] for e in other["history"]] == [e[key] for e in ranks[0]["history"]]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_labels_that_ranks_estimate_together_have_the_bits_of_one(
+    by_size: dict[int, list[Outcome]], size: int
+) -> None:
+    assert all(rank["shared"] == [True] * 5 for rank in by_size[size])
 
 
 @pytest.mark.parametrize("size", [2, 3])
