@@ -51,6 +51,12 @@ class Share:
     """Bytes of y that may lie in memory; more lie in a mapped scratch file. None: no limit."""
 
 
+def load_kernels(row: np.ndarray, fairness_weight: float) -> None:
+    """Compile the kernels for such rows, or load them: half a second, which no iteration should take."""
+    rows = EMRows(row, start_rows(row, 0), np.full(1, -1), fairness_weight, 1, Inline())
+    rows.gaps(rows.advance(np.ones(row.shape[1]))[0, :-1])
+
+
 class _Holder:
     """The rows of some pieces, in a process of their own."""
 
@@ -69,6 +75,7 @@ class _Holder:
             weight = self._share.fairness_weight
             self._rows.append(EMRows(probs, labels, known.copy(), weight, group, Inline()))
             self._labels.append(labels)
+        load_kernels(probs[:1], weight)
         return np.concatenate([rows.sums() for rows in self._rows])
 
     def _placed(self, labels: np.ndarray) -> np.ndarray:
