@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cce_ray.data.samples import Samples, decoded_bytes
+from cce_ray.data.tensors import as_tensor
 
 Batch = tuple[Tensor, Tensor]
 
@@ -199,7 +200,7 @@ def _fits(samples: Samples, device: torch.device) -> bool:
 def _on_device(samples: Samples, device: torch.device) -> Tensor:
     """All samples, (N, *shape), on ``device``; shared with the array in RAM when that is the CPU."""
     if device.type == "cpu" and samples.array is not None:
-        return torch.from_numpy(samples.array)
+        return as_tensor(samples.array)
     copies = _resident.setdefault(samples, {})
     if device not in copies:
         copies[device] = _upload(samples, device)

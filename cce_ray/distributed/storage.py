@@ -48,8 +48,8 @@ class RunStorage:
         with self._files.open_output_stream(path) as stream:
             stream.write(content)
 
-    def claim(self, config: RunConfig, resume: bool) -> None:
-        """Make the place this run's. ValueError if another run has it, or this one is there already."""
+    def check_free(self, config: RunConfig, resume: bool) -> None:
+        """ValueError if another run has the place, or if this one is there already and not to be resumed."""
         kept = self._read()
         if kept is not None and not resume:
             raise ValueError(
@@ -58,6 +58,10 @@ class RunStorage:
             )
         if kept is not None:
             check_same_run(config, validate(yaml.safe_load(kept)), f"{self.root}/{self.name}")
+
+    def claim(self, config: RunConfig, resume: bool) -> None:
+        """Make the place this run's; ValueError as `check_free`."""
+        self.check_free(config, resume)
         with self._explained():
             self._write(f"{self._path}/{CONFIG_FILE}", config.to_yaml().encode())
 

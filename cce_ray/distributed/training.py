@@ -88,10 +88,12 @@ class RayTrain:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
 
-    def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
+    def check(self, config: RunConfig, dataset: Dataset, folder: Path, resume: bool) -> None:
         """Whether every node runs this code and sees data and storage, and every worker has samples."""
         paths = {} if in_memory(dataset) else data_paths(config)
         smallest_batch(len(dataset.train_indices), config.optimizer.batch_size, config.runtime.workers)
+        if config.runtime.storage:
+            RunStorage(*place_of(config, folder / f"seed_{config.runtime.seed}")).check_free(config, resume)
         with marker(config.runtime.storage or str(folder)) as marked:
             check_nodes(paths | ({marked: "runtime.storage"} if marked else {}))
 
@@ -102,7 +104,7 @@ class RayTrain:
         """
         import ray
 
-        storage = RunStorage(*place_of(job))
+        storage = RunStorage(*place_of(job.config, job.folder))
         storage.claim(job.config, job.resume)
         order = Order(
             config=job.config.to_dict(),
@@ -147,11 +149,11 @@ def marker(place: str) -> Iterator[str | None]:
         yield file.name
 
 
-def place_of(job: SeedJob) -> tuple[str, str]:
+def place_of(config: RunConfig, folder: Path) -> tuple[str, str]:
     """(storage, name) of a seed's checkpoints: in its own folder unless the run names a storage."""
-    if not job.config.runtime.storage:
-        return str(job.folder), "ray"
-    return job.config.runtime.storage, f"{job.folder.parent.name}-{job.folder.name}"
+    if not config.runtime.storage:
+        return str(folder), "ray"
+    return config.runtime.storage, f"{folder.parent.name}-{folder.name}"
 
 
 def fit(job: SeedJob, storage: RunStorage, order: Order) -> Any:

@@ -65,7 +65,7 @@ class SeedJob:
 class SeedRunner(Protocol):
     """Who trains the seeds."""
 
-    def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
+    def check(self, config: RunConfig, dataset: Dataset, folder: Path, resume: bool) -> None:
         """ValueError, before anything is written, if it cannot do this run, which will lie in `folder`."""
 
     def train(self, job: SeedJob) -> SeedResult:
@@ -76,7 +76,7 @@ class SeedRunner(Protocol):
 class InProcess:
     """This process."""
 
-    def check(self, config: RunConfig, dataset: Dataset, folder: Path) -> None:
+    def check(self, config: RunConfig, dataset: Dataset, folder: Path, resume: bool) -> None:
         """Whether the device is there."""
         config.runtime.torch_device()
 

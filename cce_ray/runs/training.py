@@ -64,7 +64,7 @@ def run_training(
     folder, config, resumed = open_folder(config, resume)
     dataset = config.data.load()
     check_fits(config, dataset)
-    runner.check(config, dataset, folder)
+    runner.check(config, dataset, folder, resumed)
     for note in dataset.notes:
         listener.warn(note)
     with locked(folder, resumed=resumed):

@@ -13,6 +13,7 @@ from torch import Tensor
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
 from cce_ray.data.batches import to_device
+from cce_ray.data.tensors import as_tensor
 from cce_ray.methods import MethodSettings, labels_of
 from cce_ray.models import Classifier
 from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings, estimate_pseudo_labels
@@ -90,8 +91,7 @@ class Beside:
         def finish() -> Labelled:
             labels, iterations, change = answer.result()
             estimated = judged(method, settings, batch.probs.numpy(), prior, labels, (iterations, change))
-            own = torch.from_numpy(labels[batch.own].copy())  # a helper's arrays are read-only
-            return estimated, to_device(own, batch.predicted.device)
+            return estimated, to_device(as_tensor(labels[batch.own]), batch.predicted.device)
 
         return finish
 

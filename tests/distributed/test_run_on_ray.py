@@ -1,0 +1,234 @@
+"""Whole runs on Ray's workers: the results of a run in one process, faults survived, mistakes told."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cce_ray.runs import RunSummary, load_run, run_training
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+EPOCHS = 6
+COMMON = [
+    "data=digits",
+    "data.limit=617",
+    "optimizer.batch_size=206",
+    f"optimizer.epochs={EPOCHS}",
+    "optimizer.learning_rate=0.01",
+    "method.augmentation_weight=1",
+    "method.fairness_weight=20",
+    "pseudo_labels.max_iterations=10",
+    "runtime.threads=1",
+    "runtime.checkpoint_seconds=0",
+]
+LINEAR = ["model=linear"]
+TWO = ["runtime.workers=2"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without CPUs and two nodes of one CPU, on this machine."""
+    from ray.cluster_utils import Cluster
+
+    Path("/tmp/ray").mkdir(exist_ok=True)
+    folder = f"/tmp/cce_ray-test-{os.getpid()}"
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder},
+    )
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def train(cluster: Any, folder: Path, *overrides: str, resume: bool = False) -> RunSummary:
+    from cce_ray.distributed import run_on_ray
+
+    config, _ = load_run(None, [*COMMON, *overrides, f"output_dir={folder}"])
+    return run_on_ray(config, address=cluster.address, resume=resume)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / "model.pt", weights_only=True)["state"]
+    return found
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    assert weights(one).keys() == weights(other).keys()
+    for name, tensor in weights(one).items():
+        assert torch.equal(tensor, weights(other)[name]), name
+
+
+def assert_tracked_once(folder: Path) -> None:
+    """MLflow holds one finished run with every epoch once."""
+    with sqlite3.connect(folder / "mlflow.db") as base:
+        assert [row[0] for row in base.execute("select status from runs")] == ["FINISHED"]
+        logged = base.execute("select step from metrics where key = 'loss/total'")
+        assert Counter(row[0] for row in logged) == Counter(range(1, EPOCHS + 1))
+
+
+def losses(folder: Path) -> list[float]:
+    with sqlite3.connect(folder / "mlflow.db") as base:
+        rows = base.execute("select value from metrics where key = 'loss/total' order by step")
+        return [row[0] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of a linear model on two workers."""
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    train(cluster, folder, *LINEAR, *TWO)
+    return folder
+
+
+def test_two_workers_do_what_one_process_does(undisturbed: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    config, _ = load_run(None, [*COMMON, *LINEAR, f"output_dir={alone}"])
+    summary = run_training(config)
+    assert losses(undisturbed) == pytest.approx(losses(alone), rel=1e-5)
+    assert_tracked_once(undisturbed)
+    names = {path.name for path in alone.iterdir()}
+    assert {path.name for path in undisturbed.iterdir()} == names
+    assert not (undisturbed / "seed_0" / "ray").exists()  # the checkpoints are gone
+    assert summary.clusters_used > 1
+
+
+def worker_pids() -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"RayTrainWorker" in title.split(b"\0")[0]:
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_killed_worker_is_replaced_and_nothing_changes(
+    cluster: Any, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    checkpoints = folder / "seed_0" / "ray"
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            if list(checkpoints.glob("checkpoint_*")):  # in the middle of the training
+                killed.append(worker_pids()[-1])
+                os.kill(killed[0], signal.SIGKILL)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    train(cluster, folder, *LINEAR, *TWO)
+    killer.join()
+    assert killed
+    assert_same_bits(undisturbed, folder)
+    assert_tracked_once(folder)
+
+
+def test_a_killed_driver_goes_on_where_it_was(cluster: Any, undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "driver"
+    settings = [part for text in [*COMMON, *LINEAR, f"output_dir={folder}"] for part in ("--set", text)]
+    command = [sys.executable, "-m", "cce_ray.cli", "train", "--workers", "2"]
+    process = subprocess.Popen([*command, "--address", cluster.address, *settings], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list((folder / "seed_0" / "ray").glob("checkpoint_*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert worker_pids() == [] or wait_for_no_workers()
+    other = ["runtime.workers=2", "optimizer.learning_rate=0.02"]
+    with pytest.raises(ValueError, match=r"^optimizer\.learning_rate: 0\.02, but the run in .* has 0\.01"):
+        train(cluster, folder, *LINEAR, *other, resume=True)
+    train(cluster, folder, *LINEAR, *TWO, resume=True)
+    assert_same_bits(undisturbed, folder)
+    assert_tracked_once(folder)
+
+
+def wait_for_no_workers() -> bool:
+    deadline = time.monotonic() + 30
+    while worker_pids() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not worker_pids()
+
+
+def test_divergence_is_one_line_and_no_worker_is_left(cluster: Any, tmp_path: Path) -> None:
+    wild = [*LINEAR, *TWO, "optimizer.name=sgd", "optimizer.learning_rate=1e38"]
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"^optimizer\.learning_rate: training diverged[^\n]*$"):
+        train(cluster, tmp_path / "wild", *wild)
+    assert time.monotonic() - started < 120
+    assert wait_for_no_workers()
+    with sqlite3.connect(tmp_path / "wild" / "mlflow.db") as base:
+        assert [row[0] for row in base.execute("select status from runs")] == ["FAILED"]
+
+
+@pytest.mark.parametrize("scope", ["batch", "dataset"])
+def test_em_in_remote_tasks_gives_the_bits_of_em_in_the_worker(tmp_path: Path, scope: str) -> None:
+    from cce_ray.distributed import run_on_ray
+
+    folders = []
+    for backend in ("inline", "ray"):
+        folder = tmp_path / backend
+        settings = [*LINEAR, "runtime.workers=1", f"pseudo_labels.scope={scope}", "tracking.enabled=false"]
+        settings += [f"pseudo_labels.backend={backend}", f"output_dir={folder}"]
+        config, _ = load_run(None, [*COMMON, *settings])
+        if backend == "inline":
+            alone = config.model_copy(update={"runtime": config.runtime.model_copy(update={"workers": 0})})
+            run_training(alone)
+        else:
+            run_on_ray(config)  # on this machine, started for it
+        folders.append(folder)
+    assert_same_bits(*folders)
+
+
+def test_a_shared_storage_tells_runs_apart(cluster: Any, undisturbed: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    folder = tmp_path / "digits"
+    name = storage / "digits-seed_0"
+    name.mkdir()
+    (name / "config.yaml").write_text((undisturbed / "config.yaml").read_text())
+    with pytest.raises(ValueError, match=r"already holds a run digits-seed_0; continue it with --resume"):
+        train(cluster, folder, *LINEAR, *TWO, f"runtime.storage={storage}")
+    assert not folder.exists()  # told before anything was written
+    shutil.rmtree(name)
+    train(cluster, folder, *LINEAR, *TWO, f"runtime.storage={storage}")
+    assert_same_bits(undisturbed, folder)
+    assert not name.exists()
+
+
+def test_a_node_with_other_code_is_named(cluster: Any, tmp_path: Path) -> None:
+    package = Path(__file__).parents[2] / "cce_ray"
+    other = tmp_path / "other"
+    shutil.copytree(package, other / "cce_ray", ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "cce_ray" / "atomic.py").open("a") as file:
+        file.write("# changed\n")
+    node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(other)})
+    try:
+        with pytest.raises(
+            ValueError, match=r"^runtime\.workers: \S+ runs cce_ray \S+, this process [^\n]*$"
+        ):
+            train(cluster, tmp_path / "run", *LINEAR, *TWO)
+        assert not (tmp_path / "run").exists()
+    finally:
+        cluster.remove_node(node)
