@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import BinaryIO, Literal, final
 
 import numpy as np
+
+from cce_ray.data.node_copy import identity, node_copy
+from cce_ray.data.reopening import must_exist, must_match
 
 
 def open_npy(path: Path, field: str) -> np.ndarray:
@@ -22,38 +26,16 @@ def open_npy(path: Path, field: str) -> np.ndarray:
         ) from error
 
 
-def npz_member(
-    path: Path, key: str | None, usual_keys: Sequence[str], field: str, memory_limit: int
-) -> np.ndarray | None:
-    """Array ``key`` of a .npz file, or the first of ``usual_keys`` that is there.
+def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) -> str | None:
+    """``key`` if the .npz file has such an array, or the first of ``usual_keys`` that it has.
 
-    Arrays beyond ``memory_limit`` bytes are unpacked to a temporary file and memory-mapped. None when labels
-    are looked for (``field`` names them) without a key and there are none.
+    None when labels are looked for (``field`` names them) without a key and there are none.
 
     Raises:
-        ValueError: no such array, a damaged file or an array of objects.
+        ValueError: no such array, or a damaged file.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): archive.getinfo(name) for name in archive.namelist()}
-            chosen = _choose(path, key, usual_keys, field, list(members))
-            if chosen is None:
-                return None
-            if members[chosen].file_size > memory_limit:
-                return _unpacked(archive, members[chosen])
-        with np.load(path, allow_pickle=False) as arrays:
-            return np.asarray(arrays[chosen])
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        if str(error).startswith(field):
-            raise
-        raise ValueError(
-            f"data.path: '{path}' cannot be read as an .npz file ({first_line(error)}); save it again"
-        ) from error
-
-
-def _choose(
-    path: Path, key: str | None, usual_keys: Sequence[str], field: str, present: list[str]
-) -> str | None:
+    with _archive(path) as archive:
+        present = [name.removesuffix(".npy") for name in archive.namelist()]
     if key is not None:
         if key in present:
             return key
@@ -71,26 +53,69 @@ def _choose(
     )
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """The member as a memory-mapped array. A member of a .npz is a .npy file, so unpacking it is enough."""
-    with scratch_folder(member.file_size) as folder:
-        return open_npy(Path(archive.extract(member, folder)), "data.path")
+def open_npz(path: Path, key: str, memory_limit: float) -> np.ndarray:
+    """Array ``key`` of a .npz file; beyond ``memory_limit`` bytes the node's unpacked copy, memory-mapped.
 
-
-def scratch_folder(size: int) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder with room for ``size`` bytes.
-
-    Files in it may be memory-mapped and the folder removed at once: the mapping stays valid, and not even a
-    killed process leaves the file behind. Raises ValueError when the disk is too small.
+    Raises ValueError for a damaged file, an array of objects, or a disk too small for the copy.
     """
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    if size > free:
+    with _archive(path) as archive:
+        members = {name.removesuffix(".npy"): archive.getinfo(name) for name in archive.namelist()}
+        member = members[key]
+        if member.file_size <= memory_limit:
+            with archive.open(member) as stored:
+                return np.lib.format.read_array(stored, allow_pickle=False)
+
+        def unpack(file: BinaryIO) -> None:
+            # A member of a .npz is a .npy file.
+            with archive.open(member) as stored:
+                shutil.copyfileobj(stored, file, 2**20)
+
+        return node_copy((*identity(path), member.filename), member.file_size, unpack)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The file, open; failures to read it told in one line (ValueError)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        if str(error).startswith("data."):
+            raise
         raise ValueError(
-            f"data.memory_limit_gib: a temporary copy needs {size / 2**30:.1f} GiB, and "
-            f"{tempfile.gettempdir()} has {free / 2**30:.1f}; "
-            "free some, point TMPDIR elsewhere, raise the limit or save as .npy"
-        )
-    return tempfile.TemporaryDirectory(prefix="cce_ray_")
+            f"data.path: '{path}' cannot be read as an .npz file ({first_line(error)}); save it again"
+        ) from error
+
+
+@final
+@dataclass(frozen=True)
+class ArrayFile:
+    """Where an array lies: enough to open it here or in another process."""
+
+    path: Path
+    key: str | None
+    """The array of a .npz file; None for .npy."""
+    channels: Literal["auto", "first", "last"]
+    memory_limit: int
+    """Bytes up to which the array of a .npz file is read into RAM."""
+
+    def open(self) -> np.ndarray:
+        """The array as stored, images with axes (N, C, H, W); memory-mapped unless it is a small .npz.
+
+        Raises ValueError for damaged files, objects, and images whose axes are in doubt.
+        """
+        if self.key is None:
+            stored = open_npy(self.path, "data.path")
+        else:
+            stored = open_npz(self.path, self.key, self.memory_limit)
+        return image_axes(stored, self.channels, self.path) if stored.ndim in (3, 4) else stored
+
+    def reopen(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """The array that was found to be so. Raises ValueError where the file is missing or another one."""
+        must_exist(self.path)
+        array = self.open()
+        must_match(self.path, f"{array.dtype} {array.shape}", f"{dtype} {shape}")
+        return array
 
 
 def image_axes(stored: np.ndarray, channels: str, path: Path) -> np.ndarray:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, final
+from socket import gethostname
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +16,7 @@ from cce_ray.data.augmentation import PHOTOS, AugmentationSettings
 from cce_ray.data.data_settings import AbsolutePath, DataSettings
 from cce_ray.data.dataset import Source, chosen_rows
 from cce_ray.data.image_files import SUFFIXES, Decoder
+from cce_ray.data.reopening import must_exist
 from cce_ray.data.samples import ArraySamples, Samples
 
 NAMED = 5
@@ -96,7 +98,9 @@ def list_images(folder: Path) -> list[str]:
         ValueError: no such folder, or no images in it.
     """
     if not folder.is_dir():
-        remedy = "use data=arrays for a file" if folder.is_file() else "set data.path to a folder of images"
+        remedy = f"set data.path to a folder of images that {gethostname()} sees"
+        if folder.is_file():
+            remedy = "use data=arrays for a file"
         raise ValueError(f"data.path: '{folder}' is no folder; {remedy}")
     files = sorted(
         (Path(parent) / name).relative_to(folder).as_posix()
@@ -200,17 +204,24 @@ class FileSamples:
     def __len__(self) -> int:
         return len(self._files)
 
+    def __reduce__(self) -> tuple[type[FileSamples], tuple[Any, ...]]:
+        return FileSamples, (self._folder, self._files, self._decoder, self.shape)
+
     def read(self, indices: np.ndarray) -> np.ndarray:
         """See ``Samples.read``."""
         block = np.empty((len(indices), *self.shape), dtype=np.uint8)
-        for place, image in enumerate(self._pool.map(self._image, indices)):
-            block[place] = image
+
+        def fill(place: int) -> None:
+            block[place] = self._image(indices[place])
+
+        list(self._pool.map(fill, range(len(indices))))  # The first failure is raised here.
         return block
 
     def _image(self, row: int) -> np.ndarray:
         try:
             image = self._decoder(self._folder / self._files[row])
         except Exception as error:
+            must_exist(self._folder)
             raise ValueError(
                 f"data.path: '{self._files[row]}' can no longer be read ({error}); restore it"
             ) from error

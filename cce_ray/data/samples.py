@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
 PIECE_BYTES = 64 * 2**20
+GATHER_BYTES = 2**18
 
 
 class Samples(Protocol):
-    """N samples that any thread may read in any order."""
+    """N samples that any thread may read in any order.
+
+    All of them can be pickled. Those in RAM carry their array, which pickle's protocol 5 hands over out of
+    band, so that several processes can share one array, read-only. Those on disk carry where they lie and are
+    opened again at the first read: ValueError where the other machine does not see the same files.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,25 +69,44 @@ class MappedSamples:
     Args:
         mapped: (N, *shape) of any kind of number, its axes in the order of ``shape``.
         check: refuses a block of converted samples (ValueError) given it and its rows.
+        reopen: gives the same array in another process; without it the samples cannot be pickled.
     """
 
     array = None
 
-    def __init__(self, mapped: np.ndarray, check: Callable[[np.ndarray, np.ndarray], None]) -> None:
-        self._mapped = mapped
+    def __init__(
+        self,
+        mapped: np.ndarray,
+        check: Callable[[np.ndarray, np.ndarray], None],
+        reopen: Callable[[], np.ndarray] | None = None,
+    ) -> None:
+        self._mapped: np.ndarray | None = np.asarray(mapped)  # A memmap slices slowly.
         self._check = check
+        self._reopen = reopen
+        self._count = len(mapped)
         self.shape = mapped.shape[1:]
         self.dtype = sample_dtype(mapped.shape[1:], mapped.dtype)
 
     def __len__(self) -> int:
-        return len(self._mapped)
+        return self._count
+
+    def __getstate__(self) -> dict[str, Any]:
+        assert self._reopen is not None, "a mapped array must never be pickled by value"
+        return {**self.__dict__, "_mapped": None}
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """See ``Samples.read``. Rows are fetched in the order of the file, so that the disk reads forward."""
+        if self._mapped is None:
+            assert self._reopen is not None
+            self._mapped = np.asarray(self._reopen())
         order = np.argsort(indices, kind="stable")
         block = np.empty((len(indices), *self.shape), dtype=self.dtype)
+        # In pieces: a second whole block would double the memory, and most of the time went into its pages.
+        rows = max(1, GATHER_BYTES * len(indices) // max(1, block.nbytes))
         with np.errstate(over="ignore"):  # An overflow becomes inf, which the check reports with its row.
-            block[order] = self._mapped[indices[order]]
+            for start in range(0, len(indices), rows):
+                places = order[start : start + rows]
+                block[places] = self._mapped[indices[places]]
         self._check(block, indices)
         return block
 
