@@ -1,0 +1,129 @@
+"""A Ray cluster of two machines, as network namespaces: work on both, then the power cut of one."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import pytest
+from network_namespaces import Namespace, Unavailable, two_namespaces
+
+DRIVER = Path(__file__).with_name("two_nodes_driver.py")
+PORT = 6379  # A namespace has its ports for itself.
+SECONDS = 90.0
+
+pytestmark = pytest.mark.ray
+
+
+@dataclass
+class Cluster:
+    """A head and a worker node of Ray, of one CPU each, and the environment that a driver needs."""
+
+    head: Namespace
+    worker: Namespace
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"{self.head.address}:{PORT}"
+
+    def start_node(self, space: Namespace, *arguments: str) -> None:
+        """`ray start`; returns when it is up."""
+        log = self.folder / f"{space.name}.log"
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, "--block"]
+        command += [f"--node-ip-address={space.address}", f"--temp-dir={self.folder / space.name}"]
+        command += ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000"]
+        with log.open("w") as output:
+            node = self.start(space, command, stdout=output, stderr=subprocess.STDOUT)
+        wait_for(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None)
+        assert node.poll() is None, log.read_text()
+
+    def start(self, space: Namespace, command: list[str], **pipes: Any) -> subprocess.Popen[str]:
+        """A process in the namespace, which ends with it at the latest."""
+        return subprocess.Popen([*space.prefix, *command], env=self.environment, text=True, **pipes)
+
+
+@contextmanager
+def ray_cluster() -> Iterator[Cluster]:
+    """Both nodes, up. Raises Unavailable where there are no network namespaces."""
+    folder = Path(tempfile.mkdtemp(prefix="r2-"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        with two_namespaces() as (head, worker):
+            cluster = Cluster(head, worker, folder, environment)
+            cluster.start_node(head, "--head", f"--port={PORT}", "--include-dashboard=false")
+            cluster.start_node(worker, f"--address={cluster.address}")
+            yield cluster
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    try:
+        with ray_cluster() as cluster:
+            yield cluster
+    except Unavailable as reason:
+        pytest.skip(f"no network namespaces here: {reason}")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"still not so after {SECONDS} s"
+        time.sleep(0.05)
+
+
+class Reports:
+    """What a process says, line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: Queue[str] = Queue()
+        Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith("{"):  # Ray's own messages come in between.
+                self._lines.put(line)
+        self._lines.put("")
+
+    def next(self) -> dict[str, Any]:
+        """The next line, as JSON."""
+        line = self._lines.get(timeout=SECONDS)
+        assert line, f"the driver ended with {self.process.wait(SECONDS)}; see its errors"
+        return dict(json.loads(line))
+
+
+def test_two_machines_work_together_until_one_loses_power(cluster: Cluster) -> None:
+    head, worker = cluster.head, cluster.worker
+    with cluster.start(
+        head, [sys.executable, str(DRIVER), cluster.address], stdout=subprocess.PIPE
+    ) as driver:
+        reports = Reports(driver)
+        try:
+            first = reports.next()
+            assert first["tasks"] == {head.address: [head.address], worker.address: [worker.address]}
+            assert reports.next() == {"sums": [[3.0, 3.0], [3.0, 3.0]]}
+            assert "token is missing or incorrect" in reports.next()["stranger"]
+            worker.kill()
+            loss = reports.next()
+            assert loss["lost"] in ("ActorUnavailableError", "ActorDiedError")
+            assert (loss["left"], loss["then"]) == ([head.address], "ActorDiedError")
+            assert driver.wait(SECONDS) == 0
+        finally:
+            driver.kill()
