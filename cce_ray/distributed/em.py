@@ -8,110 +8,44 @@ number of holders. What a lost holder had is made again from σ by replaying the
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, final
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cce_ray.pseudo_labels.checks import check_limits, check_prior, check_slack, check_weight, start_rows
-from cce_ray.pseudo_labels.em_rows import EMRows
-from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.problem import group_blocks
-from cce_ray.pseudo_labels.spread import SpreadResult, estimate_spread, group_rows
+from cce_ray.distributed.em_holder import Holder, Piece, Share
+from cce_ray.pseudo_labels.arrays import one_line
+from cce_ray.pseudo_labels.checks import check_limits, check_prior, check_slack, check_weight
+from cce_ray.pseudo_labels.problem import group_rows
+from cce_ray.pseudo_labels.spread import SpreadResult, estimate_spread
 
 MOST_LOSSES = 10
-"""A holder that is lost so often in one estimation is given up."""
+"""A holder that is lost so often before the next iteration is done is given up."""
+
+_LOST = (RayActorError, OutOfMemoryError, NodeDiedError, ActorUnschedulableError)
+
+Question = Callable[[Any, int], Any]
+"""(actor, its number) -> the reference of its answer."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Predictions in the object store: (rows, K), whole groups but for the last of the problem."""
-
-    reference: ray.ObjectRef
-    first_row: int
-    """Where it begins in the whole problem."""
-    rows: int
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one holder holds, and of which problem."""
-
-    pieces: tuple[Piece, ...]
-    num_points: int
-    fairness_weight: float
-    memory_limit: int | None
-    """Bytes of y that may lie in memory; more lie in a mapped scratch file. None: no limit."""
-
-
-def load_kernels(row: np.ndarray, fairness_weight: float) -> None:
-    """Compile the kernels for such rows, or load them: half a second, which no iteration should take."""
-    rows = EMRows(row, start_rows(row, 0), np.full(1, -1), fairness_weight, 1, Inline())
-    rows.gaps(rows.advance(np.ones(row.shape[1]))[0, :-1])
-
-
-class _Holder:
-    """The rows of some pieces, in a process of their own."""
-
-    def __init__(self, share: Share) -> None:
-        self._share = share
-        self._rows: list[EMRows] = []
-        self._labels: list[np.ndarray] = []
-
-    def start(self) -> np.ndarray:
-        """Fetch σ, make the start labels; the groups' sums. ValueError for rows that are no distributions."""
-        group = group_blocks(self._share.num_points)
-        for piece in self._share.pieces:
-            probs = ray.get(piece.reference)
-            labels = self._placed(start_rows(probs, piece.first_row))
-            known = np.broadcast_to(np.int64(-1), len(probs))
-            weight = self._share.fairness_weight
-            self._rows.append(EMRows(probs, labels, known.copy(), weight, group, Inline()))
-            self._labels.append(labels)
-        load_kernels(probs[:1], weight)
-        return np.concatenate([rows.sums() for rows in self._rows])
-
-    def _placed(self, labels: np.ndarray) -> np.ndarray:
-        """The labels in memory, or in a scratch file where all would be more than the limit."""
-        limit = self._share.memory_limit
-        share = sum(piece.rows for piece in self._share.pieces) * labels[0].nbytes
-        if limit is None or share <= limit:
-            return labels
-        with tempfile.TemporaryFile(prefix="cce_ray-labels-") as file:
-            mapped = np.memmap(file, labels.dtype, "w+", shape=labels.shape)
-        mapped[:] = labels
-        return mapped
-
-    def advance(self, prices: np.ndarray) -> np.ndarray:
-        return np.concatenate([rows.advance(prices) for rows in self._rows])
-
-    def replay(self, history: list[np.ndarray]) -> int:
-        """Start, and make up for the iterations that were done before."""
-        self.start()
-        for prices in history:
-            for rows in self._rows:
-                rows.advance(prices)
-        return len(history)
-
-    def gaps(self, prices: np.ndarray) -> np.ndarray:
-        return np.concatenate([rows.gaps(prices) for rows in self._rows])
-
-    def labels(self) -> Any:
-        """One y a piece, and a word that all are there."""
-        return (*self._labels, True)
-
-    def process(self) -> tuple[int, list[str]]:
-        """Its id, and the heavy libraries it has loaded."""
-        import sys
-
-        return os.getpid(), [name for name in ("torch", "pandas", "sklearn") if name in sys.modules]
+class _Hired:
+    actor: Any
+    ready: Any
+    """Reference of what `Holder.catch_up` returns: where that failed, no other answer counts."""
 
 
 @final
@@ -121,8 +55,11 @@ class RayRows:
     Holders ask Ray for no CPU. Whoever iterates waits while they work, so they use the CPUs that it has
     reserved; actors that asked for CPUs of their own would wait for ever where workers hold them all.
 
+    A holder that is lost is made again from σ and the prices that were sent, to the same bits. ValueError,
+    one line, where that happens `MOST_LOSSES` times before an iteration is done.
+
     Args:
-        pieces: σ, in order.
+        pieces: σ, in order; at least one row each.
         num_points: M of the whole problem, of which these may be a part (whole groups).
         fairness_weight: λ.
         workers: how many holders; at most one a piece is used.
@@ -142,86 +79,92 @@ class RayRows:
     ) -> None:
         node = node or ray.get_runtime_context().get_node_id()
         self._place = NodeAffinitySchedulingStrategy(node, soft=False)
+        self._history: list[np.ndarray] = []
         self._shares = [
             Share(part, num_points, float(fairness_weight), memory_limit) for part in parts(pieces, workers)
         ]
-        self._holders = [self._hire(share) for share in self._shares]
-        self._history: list[np.ndarray] = []
         self._losses = [0] * len(self._shares)
+        self._hired = [self._hire(share) for share in self._shares]
 
-    def _hire(self, share: Share) -> Any:
-        return ray.remote(_Holder).options(num_cpus=0, scheduling_strategy=self._place).remote(share)
+    def _hire(self, share: Share) -> _Hired:
+        actor = ray.remote(Holder).options(num_cpus=0, scheduling_strategy=self._place).remote(share)
+        return _Hired(actor, actor.catch_up.remote(self._history))
+
+    def start(self) -> None:
+        """Wait until σ is checked and y at its start.
+
+        Raises:
+            ValueError: one line for a row of σ that is no distribution, or a piece unlike the others.
+        """
+        kinds = set(self._ask(lambda _, number: self._hired[number].ready))
+        if len(kinds) > 1:
+            raise ValueError(f"probs: pieces have {' or '.join(sorted(kinds))}; give one kind")
 
     def sums(self) -> np.ndarray:
-        """See `Rows`. ValueError, one line, if a row of σ is no distribution."""
-        return np.concatenate(self._ask(lambda holder: holder.start.remote(), first=True))
+        """See `Rows`."""
+        return np.concatenate(self._ask(lambda actor, _: actor.sums.remote()))
 
     def advance(self, prices: np.ndarray) -> np.ndarray:
         """See `Rows`."""
         sent = prices.copy()
-        answers = self._ask(lambda holder: holder.advance.remote(sent))
+        answers = self._ask(lambda actor, _: actor.advance.remote(sent))
         self._history.append(sent)
+        self._losses = [0] * len(self._shares)
         return np.concatenate(answers)
 
     def gaps(self, prices: np.ndarray) -> np.ndarray:
         """See `Rows`."""
-        return np.concatenate(self._ask(lambda holder: holder.gaps.remote(prices)))
+        return np.concatenate(self._ask(lambda actor, _: actor.gaps.remote(prices)))
 
     def labels(self) -> list[ray.ObjectRef]:
         """y of every piece, (rows, K), in order, in the object store; they outlive the holders."""
-        found: list[ray.ObjectRef] = []
-        for number, share in enumerate(self._shares):
-            answers: list[ray.ObjectRef] = []
+        found: dict[tuple[int, int], ray.ObjectRef] = {}
+        for place in range(max((len(share.pieces) for share in self._shares), default=0)):
 
-            def ask(holder: Any, count: int = len(share.pieces) + 1, to: list[Any] = answers) -> Any:
-                to[:] = holder.labels.options(num_returns=count).remote()
-                return to[-1]
+            def ask(actor: Any, number: int, place: int = place) -> Any:
+                found[number, place], there = actor.labels.options(num_returns=2).remote(place)
+                return there
 
-            self._answer(number, ask(self._holders[number]), ask)
-            found += answers[:-1]
-        return found
+            self._ask(ask)
+        return [found[n, place] for n, share in enumerate(self._shares) for place in range(len(share.pieces))]
 
     def processes(self) -> list[tuple[int, list[str]]]:
         """(process id, heavy libraries it has loaded) of every holder."""
-        return self._ask(lambda holder: holder.process.remote())
+        return self._ask(lambda actor, _: actor.process.remote())
 
-    def _ask(self, question: Callable[[Any], Any], *, first: bool = False) -> list[Any]:
-        """Every holder's answer. One that was lost is replaced, brought to where it was (unless this is the
-        first question) and asked again."""
-        asked = [question(holder) for holder in self._holders]
-        return [self._answer(number, answer, question, first=first) for number, answer in enumerate(asked)]
+    def _ask(self, question: Question) -> list[Any]:
+        """Every holder's answer, in order; all work at once."""
+        asked = [question(hired.actor, number) for number, hired in enumerate(self._hired)]
+        return [self._answer(number, answer, question) for number, answer in enumerate(asked)]
 
-    def _answer(
-        self, number: int, answer: Any, question: Callable[[Any], Any], *, first: bool = False
-    ) -> Any:
+    def _answer(self, number: int, answer: Any, question: Question) -> Any:
+        """A holder's answer; one that was lost is replaced, and the new one is asked again."""
         while True:
             try:
+                ray.get(self._hired[number].ready)
                 return ray.get(answer)
-            except RayActorError as error:
-                self._count_loss(number, error)
-                holder = self._holders[number] = self._hire(self._shares[number])
-                if not first:
-                    holder.replay.remote(self._history)  # a holder does one thing after the other
-                answer = question(holder)
+            except _LOST as error:
+                self._replace(number, error)
+                answer = question(self._hired[number].actor, number)
             except RayTaskError as error:
-                raise (
-                    ValueError(str(error.cause)) if isinstance(error.cause, ValueError) else error
-                ) from None
+                mistake = isinstance(error.cause, ValueError)
+                raise (ValueError(str(error.cause)) if mistake else error) from None
 
-    def _count_loss(self, number: int, error: RayActorError) -> None:
+    def _replace(self, number: int, error: RayError) -> None:
+        ray.kill(self._hired[number].actor)  # one that merely cannot be reached must not go on
         self._losses[number] += 1
-        if self._losses[number] < MOST_LOSSES:
-            return
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"pseudo_labels.backend: an EM worker was lost {MOST_LOSSES} times ({reason}); give its node "
-            "more memory or set pseudo_labels.backend=inline"
-        )
+        if self._losses[number] >= MOST_LOSSES:
+            raise ValueError(
+                f"pseudo_labels.backend: an EM worker was lost {MOST_LOSSES} times ({one_line(error)}); give "
+                "its node more memory or set pseudo_labels.backend=inline"
+            ) from None
+        self._hired[number] = self._hire(self._shares[number])
 
     def close(self) -> None:
-        """End the holders."""
-        for holder in self._holders:
-            ray.kill(holder)
+        """End the holders; nothing can be asked any more, and σ is not kept."""
+        for hired in self._hired:
+            ray.kill(hired.actor)
+        self._hired, self._shares, self._history = [], [], []
 
     def __enter__(self) -> RayRows:
         return self
@@ -252,21 +195,20 @@ class EMHolders:
 
 @final
 class HeldByActors:
-    """`training.context.HeldRows` in actors, checked and at their start."""
+    """`training.context.HeldRows` in actors, checked and at their start. ValueError: see `RayRows.start`."""
 
     def __init__(self, rows: RayRows) -> None:
+        with ExitStack() as closing:
+            closing.enter_context(rows)
+            rows.start()
+            closing.pop_all()
         self._rows = rows
-        self._sums = rows.sums()
-        self.advance, self.gaps = rows.advance, rows.gaps
-
-    def sums(self) -> np.ndarray:
-        """See `Rows`."""
-        return self._sums
+        self.sums, self.advance, self.gaps = rows.sums, rows.advance, rows.gaps
 
     def finish(self) -> list[np.ndarray]:
         """See `HeldRows`: views of the object store, the actors end."""
-        labels = self._rows.labels()
-        self._rows.close()
+        with self._rows:
+            labels = self._rows.labels()
         found: list[np.ndarray] = ray.get(labels)
         return found
 
@@ -315,30 +257,46 @@ def estimate_dataset(
     Raises:
         ValueError: one line for an unusable argument, or for a row that is no distribution.
     """
-    num_points = sum(rows)
     check_weight(fairness_weight)
     check_slack(prior_slack)
-    step = group_rows(num_points)
-    for number, count in enumerate(rows[:-1]):
-        if count % step:
-            raise ValueError(f"rows: piece {number} has {count} rows; give multiples of {step}, a group")
-    starts = [0, *accumulate(rows)]
-    described = [Piece(*piece) for piece in zip(pieces, starts[:-1], rows, strict=True)]
+    limits = check_limits(max_iterations, tolerance, gap_tolerance)
+    shares = check_prior(prior, num_clusters, "cce_plus")
+    described = checked_pieces(pieces, rows)
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers: {one_line(workers)} is not an integer >= 1; give a number of processes")
     with RayRows(
         described,
-        num_points=num_points,
+        num_points=sum(rows),
         fairness_weight=fairness_weight,
         workers=workers,
         memory_limit=memory_limit,
     ) as held:
+        held.start()
+        columns = held.sums().shape[1]
+        if columns != num_clusters:
+            raise ValueError(f"num_clusters: {num_clusters}, but probs has {columns} columns; give {columns}")
         result = estimate_spread(
             held,
-            num_points=num_points,
-            prior=check_prior(prior, num_clusters, "cce_plus"),
+            num_points=sum(rows),
+            prior=shares,
             fairness_weight=float(fairness_weight),
             prior_slack=float(prior_slack),
-            limits=check_limits(max_iterations, tolerance, gap_tolerance),
+            limits=limits,
         )
         gap = result.certify()
         labels = held.labels()
     return labels, result, gap
+
+
+def checked_pieces(pieces: Sequence[ray.ObjectRef], rows: Sequence[int]) -> list[Piece]:
+    """The pieces of a whole problem. ValueError unless they are cut at groups."""
+    if len(pieces) != len(rows) or not rows or min(rows) < 1:
+        raise ValueError(
+            f"rows: {one_line(list(rows))} does not fit {len(pieces)} pieces; give the rows of each, >= 1"
+        )
+    step = group_rows(sum(rows))
+    for number, count in enumerate(rows[:-1]):
+        if count % step:
+            raise ValueError(f"rows: piece {number} has {count} rows; give multiples of {step}, a group")
+    starts = [0, *accumulate(rows)]
+    return [Piece(*piece) for piece in zip(pieces, starts[:-1], rows, strict=True)]

@@ -89,6 +89,17 @@ def label_sums(labels: np.ndarray, partials: np.ndarray, totals: np.ndarray) -> 
 
 
 @compiled
+def label_groups(labels: np.ndarray, rows: int, groups: np.ndarray) -> None:
+    """Σ_i y_ik in float64 for each group of `rows` rows, in the order of the rows."""
+    for g in range(groups.shape[0]):
+        for k in range(labels.shape[1]):
+            groups[g, k] = 0.0
+        for i in range(g * rows, min((g + 1) * rows, labels.shape[0])):
+            for k in range(labels.shape[1]):
+                groups[g, k] += labels[i, k]
+
+
+@compiled
 def collision_sum(probs: np.ndarray, labels: np.ndarray) -> float:
     """Σ_i -ln σ_iᵀy_i (9)."""
     total = 0.0

@@ -18,12 +18,12 @@ as before. For (10) and (5) the gains e^(-p_k/λ) = ȳ_k/v_k are 1/c inside, les
 upper limit: the same v again.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
-from cce_ray.pseudo_labels.problem import LOG_FLOOR, Problem
+from cce_ray.pseudo_labels.problem import LOG_FLOOR, Problem, group_rows, num_groups
 
 
 def certified_gap(
@@ -40,47 +40,76 @@ def certified_gap(
     Returns:
         The gap, >= 0; infinite where the objective is.
     """
-    from cce_ray.pseudo_labels import certificate_kernel
+    rows = _Whole(problem, labels, OBJECTIVES[objective].data)
+    terms = (problem.prior, problem.fairness_weight, problem.prior_slack)
+    return gap_of_groups(rows, problem.num_points, terms, objective, prices)
 
-    chosen = OBJECTIVES[objective]
-    mean = labels.mean(axis=0, dtype=np.float64)
-    fairness = (mean, problem.prior, problem.fairness_weight, problem.prior_slack)
-    if not np.isfinite(chosen.fairness(*fairness)):
+
+class GroupedRows(Protocol):
+    """The rows of a problem and their labels, wherever they are, summed in groups, which come in order."""
+
+    def sums(self) -> np.ndarray:
+        """Σ_i y_i of each group at the present labels, (groups, K), float64."""
+
+    def gaps(self, prices: np.ndarray) -> np.ndarray:
+        """Σ_i of the certificate's terms of each group at prices (K,) and the present labels, (groups,)."""
+
+
+def gap_of_groups(
+    rows: GroupedRows,
+    num_points: int,
+    terms: tuple[np.ndarray, float, float],
+    objective: str,
+    prices: np.ndarray | None = None,
+) -> float:
+    """`certified_gap` of rows that may be anywhere, whose bits do not depend on where they are.
+
+    Args:
+        rows: asked for sums once, for gaps at most twice.
+        num_points: M of the whole problem.
+        terms: u, λ and ε.
+        objective, prices: as there.
+    """
+    chosen, (prior, weight, slack) = OBJECTIVES[objective], terms
+    mean = _in_order(rows.sums()) / num_points
+    if not np.isfinite(chosen.fairness(mean, *terms)):
         return float("inf")
-    kernel = (
-        certificate_kernel.collision_gaps if chosen.data == "collision" else certificate_kernel.shannon_gaps
-    )
-
-    def rows(point: np.ndarray) -> float:
-        return float(kernel(problem.probs, labels, problem.known, point)) / problem.num_points
-
-    gap = rows(chosen.prices(*fairness)) + chosen.correction(mean, problem.prior, problem.fairness_weight)
-    if prices is not None and problem.prior_slack == 0:
-        excess = chosen.excess(mean, prices, problem.prior, problem.fairness_weight)
-        gap = min(gap, rows(prices) + excess)
+    implied = float(_in_order(rows.gaps(chosen.prices(mean, *terms)))) / num_points
+    gap = implied + chosen.correction(mean, prior, weight)
+    if prices is not None and slack == 0:
+        own = float(_in_order(rows.gaps(prices))) / num_points
+        gap = min(gap, own + chosen.excess(mean, prices, prior, weight))
     return max(0.0, gap)
 
 
-def gap_of_sums(
-    sums: np.ndarray,
-    num_points: int,
-    prior: np.ndarray,
-    fairness_weight: float,
-    prior_slack: float,
-    gaps: Callable[[np.ndarray], np.ndarray],
-) -> float:
-    """`certified_gap` for (11) of labels of which only the sums are at hand.
+def _in_order(groups: np.ndarray) -> np.ndarray:
+    """The groups' sum, one after the other (NumPy's own sum takes an order that it likes)."""
+    total: np.ndarray = np.add.accumulate(groups)[-1]
+    return total
 
-    Args:
-        sums: Σ_i y_i, (K,).
-        gaps: prices (K,) -> the rows' terms of the bound, summed in groups, (groups,).
-    """
-    chosen, mean = OBJECTIVES["cce_plus"], sums / num_points
-    fairness = (mean, prior, fairness_weight, prior_slack)
-    if not np.isfinite(chosen.fairness(*fairness)):
-        return float("inf")
-    total = sum(gaps(chosen.prices(*fairness)).tolist())  # in order
-    return max(0.0, total / num_points + chosen.correction(mean, prior, fairness_weight))
+
+class _Whole:
+    """`GroupedRows` of a problem in this process."""
+
+    def __init__(self, problem: Problem, labels: np.ndarray, data: str) -> None:
+        self._problem, self._labels, self._data = problem, labels, data
+        self._groups, self._rows = num_groups(problem.num_points), group_rows(problem.num_points)
+
+    def sums(self) -> np.ndarray:
+        from cce_ray.pseudo_labels import blocks_kernel
+
+        sums = np.empty((self._groups, self._labels.shape[1]))
+        blocks_kernel.label_groups(self._labels, self._rows, sums)
+        return sums
+
+    def gaps(self, prices: np.ndarray) -> np.ndarray:
+        from cce_ray.pseudo_labels import certificate_kernel
+
+        collision = self._data == "collision"
+        kernel = certificate_kernel.collision_gaps if collision else certificate_kernel.shannon_gaps
+        gaps = np.empty(self._groups)
+        kernel(self._problem.probs, self._labels, self._problem.known, prices, self._rows, gaps)
+        return gaps
 
 
 def inner_minimum_reference(probs: np.ndarray, prices: np.ndarray) -> float:

@@ -11,18 +11,24 @@ _MAX_CUTS = 64  # each cut finds a new class on the upper hull; two or three are
 
 
 @compiled
-def collision_gaps(probs: np.ndarray, labels: np.ndarray, known: np.ndarray, prices: np.ndarray) -> float:
-    """Σ_i [(-ln σᵀy - pᵀy) - min over the simplex], rows with a known class left out (their gap is zero)."""
-    total = 0.0
-    for i in range(probs.shape[0]):
-        if known[i] < 0:
-            hit = 0.0
-            paid = 0.0
-            for k in range(probs.shape[1]):
-                hit += np.float64(probs[i, k]) * np.float64(labels[i, k])
-                paid += prices[k] * np.float64(labels[i, k])
-            total += -math.log(max(hit, LOG_FLOOR)) - paid - collision_minimum(i, probs, prices)
-    return total
+def collision_gaps(
+    probs: np.ndarray, labels: np.ndarray, known: np.ndarray, prices: np.ndarray, rows: int, gaps: np.ndarray
+) -> None:
+    """Σ_i [(-ln σᵀy - pᵀy) - min over the simplex], rows with a known class left out (their gap is zero).
+
+    Written to `gaps`, (groups,), for each group of `rows` rows.
+    """
+    for g in range(gaps.shape[0]):
+        total = 0.0
+        for i in range(g * rows, min((g + 1) * rows, probs.shape[0])):
+            if known[i] < 0:
+                hit = 0.0
+                paid = 0.0
+                for k in range(probs.shape[1]):
+                    hit += np.float64(probs[i, k]) * np.float64(labels[i, k])
+                    paid += prices[k] * np.float64(labels[i, k])
+                total += -math.log(max(hit, LOG_FLOOR)) - paid - collision_minimum(i, probs, prices)
+        gaps[g] = total
 
 
 @inlined
@@ -77,16 +83,19 @@ def _highest_line(i: int, point: float, probs: np.ndarray, prices: np.ndarray) -
 
 
 @compiled
-def shannon_gaps(probs: np.ndarray, labels: np.ndarray, known: np.ndarray, prices: np.ndarray) -> float:
-    """Σ_i [Σ_k y_ik c_ik - min_k c_ik] with c_ik = -ln σ_ik - p_k, rows with a known class left out."""
-    total = 0.0
-    for i in range(probs.shape[0]):
-        if known[i] < 0:
-            value = 0.0
-            least = math.inf
-            for k in range(probs.shape[1]):
-                cost = -math.log(max(np.float64(probs[i, k]), LOG_FLOOR)) - prices[k]
-                value += cost * np.float64(labels[i, k])
-                least = min(least, cost)
-            total += value - least
-    return total
+def shannon_gaps(
+    probs: np.ndarray, labels: np.ndarray, known: np.ndarray, prices: np.ndarray, rows: int, gaps: np.ndarray
+) -> None:
+    """As `collision_gaps`: Σ_i [Σ_k y_ik c_ik - min_k c_ik] with c_ik = -ln σ_ik - p_k."""
+    for g in range(gaps.shape[0]):
+        total = 0.0
+        for i in range(g * rows, min((g + 1) * rows, probs.shape[0])):
+            if known[i] < 0:
+                value = 0.0
+                least = math.inf
+                for k in range(probs.shape[1]):
+                    cost = -math.log(max(np.float64(probs[i, k]), LOG_FLOOR)) - prices[k]
+                    value += cost * np.float64(labels[i, k])
+                    least = min(least, cost)
+                total += value - least
+        gaps[g] = total

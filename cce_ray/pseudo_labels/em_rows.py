@@ -9,6 +9,7 @@ from typing import Protocol, final
 
 import numpy as np
 
+from cce_ray.pseudo_labels.certificate import GroupedRows
 from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, blocks_of
 
@@ -22,22 +23,20 @@ _HIGHEST_PRICE = {np.float32: 1e30, np.float64: np.inf}
 _LIMITS: dict[type, list[float]] = {np.float32: [1e-30, 1e-6, 3e-3], np.float64: [1e-290, 1e-13, 1e-4]}
 
 
-class Rows(Protocol):
-    """The rows of a whole problem, wherever they are. Groups come in order."""
-
-    def sums(self) -> np.ndarray:
-        """Σ_i y_ik of each group at the start, (groups, K), float64."""
+class Rows(GroupedRows, Protocol):
+    """The rows of a whole problem, wherever they are, on which EM can be done."""
 
     def advance(self, prices: np.ndarray) -> np.ndarray:
         """One iteration at prices (K,): the new Σ_i y_ik and max |Δy| of each group, (groups, K + 1)."""
-
-    def gaps(self, prices: np.ndarray) -> np.ndarray:
-        """Σ_i of the certificate's terms of each group, (groups,), at the present labels."""
 
 
 @final
 class EMRows:
     """Rows in this process's memory.
+
+    Attributes:
+        probs: σ. Only `advance` and `gaps` look at it: in between it may be taken away, and an equal array
+            be put there later.
 
     Args:
         probs: σ, (M, K), float32 or float64.
@@ -66,18 +65,18 @@ class EMRows:
         single = labels.dtype == np.float32 and fairness_weight <= _SINGLE_WEIGHT
         number = np.float32 if single else np.float64
         self._mapper, self._group = mapper, group
-        self._sum_groups, self._gaps = blocks_kernel.sum_groups, certificate_kernel.collision_gaps
+        self._sum_groups, self._label_groups = blocks_kernel.sum_groups, blocks_kernel.label_groups
+        self._gaps = certificate_kernel.collision_gaps
         self._prices, self._highest = np.empty(clusters, number), _HIGHEST_PRICE[number]
-        self._rows = probs, labels, known
+        self.probs: np.ndarray | None = probs
+        self._labels, self._known = labels, known
         self._partials = np.zeros((blocks_of(points), clusters + 1))
         groups = -(-len(self._partials) // group)
         self._groups = self._partials if group == 1 else np.empty((groups, clusters + 1))
-        blocks_kernel.label_sums(labels, self._partials, np.empty(clusters))
         lanes = clusters <= LANES_EDGE
         make_scratch = em_lanes_kernel.make_scratch if lanes else em_kernel.make_scratch
-        self._work = bind(
-            kernel or (em_lanes_kernel.em_lanes if lanes else em_kernel.em_blocks),
-            probs,
+        self._kernel = kernel or (em_lanes_kernel.em_lanes if lanes else em_kernel.em_blocks)
+        self._arguments = (
             labels,
             np.full(points, -1, number),
             known,
@@ -88,24 +87,22 @@ class EMRows:
             self._partials,
         )
 
-    def _summed(self) -> np.ndarray:
-        if self._group > 1:
-            self._sum_groups(self._partials, self._group, self._groups)
-        return self._groups
-
     def sums(self) -> np.ndarray:
-        """See `Rows`; before the first `advance`."""
-        return self._summed()[:, :-1]
+        """See `Rows`."""
+        sums = np.empty((len(self._groups), self._labels.shape[1]))
+        self._label_groups(self._labels, self._group * BLOCK_ROWS, sums)
+        return sums
 
     def advance(self, prices: np.ndarray) -> np.ndarray:
         """See `Rows`. The array is overwritten by the next call."""
         np.minimum(prices, self._highest, out=self._prices, casting="same_kind")
-        self._mapper(self._work, len(self._partials))
-        return self._summed()
+        self._mapper(bind(self._kernel, self.probs, *self._arguments), len(self._partials))
+        if self._group > 1:
+            self._sum_groups(self._partials, self._group, self._groups)
+        return self._groups
 
     def gaps(self, prices: np.ndarray) -> np.ndarray:
         """See `Rows`."""
-        probs, labels, known = self._rows
-        step = self._group * BLOCK_ROWS
-        slices = [slice(first, first + step) for first in range(0, len(probs), step)]
-        return np.array([self._gaps(probs[rows], labels[rows], known[rows], prices) for rows in slices])
+        gaps = np.empty(len(self._groups))
+        self._gaps(self.probs, self._labels, self._known, prices, self._group * BLOCK_ROWS, gaps)
+        return gaps

@@ -45,6 +45,16 @@ def group_blocks(num_points: int) -> int:
     return -(-blocks_of(num_points) // MOST_GROUPS)
 
 
+def group_rows(num_points: int) -> int:
+    """Points of a group: a process that shares a problem holds whole groups."""
+    return group_blocks(num_points) * BLOCK_ROWS
+
+
+def num_groups(num_points: int) -> int:
+    """Groups of a problem: more processes than these cannot share it."""
+    return -(-num_points // group_rows(num_points))
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Problem:

@@ -8,24 +8,14 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from cce_ray.pseudo_labels.certificate import gap_of_sums
+from cce_ray.pseudo_labels.certificate import gap_of_groups
 from cce_ray.pseudo_labels.driver import Limits, Reason, iterate
 from cce_ray.pseudo_labels.em import Means
 from cce_ray.pseudo_labels.em_rows import Rows
-from cce_ray.pseudo_labels.problem import BLOCK_ROWS, blocks_of, group_blocks
+from cce_ray.pseudo_labels.problem import group_rows, num_groups
 
 Gather = Callable[[np.ndarray, list[int]], np.ndarray]
 """(own, counts) -> the rows of all ranks in their order, of which `own` are counts[rank] (`Ranks.gather`)."""
-
-
-def group_rows(num_points: int) -> int:
-    """Points of a group: a process that shares a problem holds whole groups."""
-    return group_blocks(num_points) * BLOCK_ROWS
-
-
-def num_groups(num_points: int) -> int:
-    """Groups of a problem: more processes than these cannot share it."""
-    return -(-blocks_of(num_points) // group_blocks(num_points))
 
 
 def group_range(num_points: int, rank: int, size: int) -> tuple[int, int]:
@@ -120,7 +110,7 @@ def estimate_spread(
     means = Means(rows, num_points, prior, fairness_weight, prior_slack)
 
     def certify() -> float:
-        return gap_of_sums(means.sums, num_points, prior, fairness_weight, prior_slack, rows.gaps)
+        return gap_of_groups(rows, num_points, (prior, fairness_weight, prior_slack), "cce_plus")
 
     iterations, change, reason = iterate(SpreadEM(rows, means), limits, certify)
     assert math.isfinite(change) or iterations == 0
