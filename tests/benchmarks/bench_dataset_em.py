@@ -91,7 +91,7 @@ def on_actors(
     pieces: list[Any], rows: list[int], clusters: int, workers: int, iterations: int
 ) -> tuple[float, float, str, dict[str, float]]:
     """(seconds of the iterations, of all from σ to y in the object store, processes that start and end
-    included, digest of y, peak MB of the holders)."""
+    included, digest of y, peak MB of the holders and of this process)."""
     from cce_ray.distributed.em import HeldByActors, Piece, RayRows
 
     starts = [0, *accumulate(rows)]
@@ -102,6 +102,7 @@ def on_actors(
         labels = actors.labels()
         total = time.perf_counter() - started
         memory = {f"holder {number}": peak(pid) for number, (pid, _) in enumerate(actors.processes())}
+        memory["driver"] = peak(os.getpid())
     return seconds, total, fetched(labels), memory
 
 
@@ -155,7 +156,6 @@ def main() -> None:
     make = ray.remote(predictions)  # in other processes, so that this one never holds what is not its share
     pieces = [make.remote(number, count, clusters) for number, count in enumerate(rows)]
     ray.wait(pieces, num_returns=len(pieces), fetch_local=False)
-    driver = peak(os.getpid())  # before this process holds everything for the comparison
     found: dict[str, list[float]] = {"actors": [], "process": [], "actors, all": [], "process, all": []}
     digests: dict[str, str] = {}
     memory: dict[str, float] = {}
@@ -163,8 +163,8 @@ def main() -> None:
         seconds, total, digests["2 workers"], held = on_actors(pieces, rows, clusters, 2, wanted.iterations)
         found["actors"].append(seconds)
         found["actors, all"].append(total)
-        if repetition == 0:
-            memory = held | {"driver": driver} | {name: peak(pid) for name, pid in ray_pids().items()}
+        if repetition == 0:  # later this process has held everything, for the comparison
+            memory = held | {name: peak(pid) for name, pid in ray_pids().items()}
         seconds, total, digests["in process"] = in_process(pieces, wanted.iterations)
         found["process"].append(seconds)
         found["process, all"].append(total)
