@@ -13,6 +13,7 @@ from typing import Any, final
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
 from cce_ray.data.batches import smallest_batch
+from cce_ray.data.node_copy import remove_unused_copies
 from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
 from cce_ray.distributed.mailbox import make_mailbox
 from cce_ray.distributed.plan import (
@@ -108,7 +109,7 @@ class RayTrain:
         storage.claim(job.config, job.resume)
         order = Order(
             config=job.config.to_dict(),
-            dataset=ray.put(job.dataset) if in_memory(job.dataset) else None,
+            dataset=ray.put(job.dataset),
             run_id=job.run_id,
             mailbox=make_mailbox(),
             beside=must_be_beside(job.config)
@@ -123,12 +124,13 @@ class RayTrain:
         outcome = read_record(job.folder / RESULT_FILE, SeedResult)
         assert outcome, "the last checkpoint of a finished run holds its result"
         storage.remove()
+        remove_unused_copies()  # workers are killed and remove nothing
         return outcome
 
 
 def in_memory(dataset: Dataset) -> bool:
-    """Whether the driver holds the data, and hands them to the workers through Ray's object store: one copy a
-    node. Larger data every worker reads by itself."""
+    """Whether the data themselves travel to the workers (one copy a node, in the object store); of larger
+    ones only the path does."""
     return dataset.samples.array is not None
 
 
@@ -177,16 +179,18 @@ def result_of(config: RunConfig, storage: RunStorage, order: Order) -> Any:
     """What `TorchTrainer.fit` returns, or the error it ends with."""
     from ray.train import CheckpointConfig, FailureConfig, ScalingConfig
     from ray.train import RunConfig as TrainRun
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.config import LoggingConfig
     from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from cce_ray.distributed.torch_group import GroupConfig
 
     runtime = config.runtime
     elastic = runtime.min_workers and runtime.min_workers < runtime.workers
     trainer = TorchTrainer(
         train_loop,
         train_loop_config=vars(order),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if runtime.gpus_per_worker else "gloo"),
+        torch_config=GroupConfig(backend="cpu:gloo,cuda:nccl" if runtime.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=(runtime.min_workers, runtime.workers) if elastic else runtime.workers,
             use_gpu=runtime.gpus_per_worker > 0,

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
+from ray.exceptions import RaySystemError
 from ray.train import Checkpoint
 
 from cce_ray.config import RunConfig
@@ -33,8 +34,8 @@ class Order:
     """What the driver wants of every worker; plain values and references, so that any version can read it."""
 
     config: dict[str, Any]
-    dataset: ray.ObjectRef | None
-    """The data where the driver holds them in memory; None: every worker reads them itself."""
+    dataset: ray.ObjectRef
+    """The data, or the way to them where they are too large to travel."""
     run_id: str | None
     mailbox: Any
     beside: bool
@@ -153,9 +154,10 @@ def prepared(order: Order) -> tuple[RunConfig | None, Dataset | None, str]:
             )
         config = RunConfig.model_validate(order.config)
         check_device(config)
-        return config, ray.get(order.dataset) if order.dataset else config.data.load(), ""
-    except (ValueError, OSError) as error:
-        text = " ".join(str(error).split())
+        return config, ray.get(order.dataset), ""
+    except (ValueError, OSError, RaySystemError) as error:
+        # Data that this node does not see fail where Ray unpickles them, with the reason in the last line.
+        text = " ".join(str(error).strip().splitlines()[-1].removeprefix("ValueError: ").split())
         return None, None, text if host() in text else f"{text} (on {host()})"
 
 

@@ -10,12 +10,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import cce_ray
 from cce_ray.runs import RunSummary, load_run, run_training
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -217,18 +220,55 @@ def test_a_shared_storage_tells_runs_apart(cluster: Any, undisturbed: Path, tmp_
     assert not name.exists()
 
 
-def test_a_node_with_other_code_is_named(cluster: Any, tmp_path: Path) -> None:
-    package = Path(__file__).parents[2] / "cce_ray"
-    other = tmp_path / "other"
-    shutil.copytree(package, other / "cce_ray", ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "cce_ray" / "atomic.py").open("a") as file:
-        file.write("# changed\n")
-    node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(other)})
+@contextmanager
+def node_with_other_files(cluster: Any, folders: dict[Path, Path]) -> Iterator[None]:
+    """One more node, which sees other folders in the place of some: in a mount namespace."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    mounts = [f"mount --bind '{other}' '{place}'" for place, other in folders.items()]
+    ray = f"'{sys.executable}' -m ray.scripts.scripts start --address={cluster.address} --num-cpus=1 --block"
+    script = " && ".join([*mounts, f"exec {ray} --disable-usage-stats"])
+    command = ["unshare", "-m", "sh", "-c", script]
+    nothing = subprocess.DEVNULL
+    node = subprocess.Popen(command, stdout=nothing, stderr=nothing, start_new_session=True)
     try:
-        with pytest.raises(
-            ValueError, match=r"^runtime\.workers: \S+ runs cce_ray \S+, this process [^\n]*$"
-        ):
-            train(cluster, tmp_path / "run", *LINEAR, *TWO)
-        assert not (tmp_path / "run").exists()
+        wait_for_nodes(cluster.address, 4)
+        yield
     finally:
-        cluster.remove_node(node)
+        os.killpg(node.pid, signal.SIGTERM)
+        node.wait(timeout=60)
+
+
+def wait_for_nodes(address: str, count: int) -> None:
+    import ray
+
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    deadline = time.monotonic() + 60
+    while sum(node["Alive"] for node in ray.nodes()) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    ray.shutdown()
+
+
+def test_a_node_with_other_code_or_without_the_data_is_named(cluster: Any, tmp_path: Path) -> None:
+    package = Path(cce_ray.__file__).parent
+    other, empty, data = tmp_path / "other", tmp_path / "empty", tmp_path / "data"
+    shutil.copytree(package, other, ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "atomic.py").open("a") as file:
+        file.write("# changed\n")
+    empty.mkdir()
+    data.mkdir()
+    np.save(data / "rows.npy", np.random.default_rng(0).standard_normal((600, 8)))
+    arrays = ["data=arrays", f"data.path={data / 'rows.npy'}", "data.num_clusters=4", "data.limit=null"]
+    arrays += ["data.memory_limit_gib=0"]
+    folder = tmp_path / "run"
+    with node_with_other_files(cluster, {package: other}):
+        with pytest.raises(ValueError, match=r"^runtime\.workers: \S+ runs cce_ray [^\n]*$"):
+            train(cluster, folder, *LINEAR, *TWO)
+        assert not folder.exists()
+    with node_with_other_files(cluster, {data: empty}):
+        with pytest.raises(
+            ValueError, match=r"^data\.path: \S+ does not see [^\n]*rows\.npy; put it [^\n]*$"
+        ):
+            train(cluster, folder, *LINEAR, *TWO, *arrays)
+        assert not folder.exists()

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,46 @@ class Reports:
         line = self._lines.get(timeout=SECONDS)
         assert line, f"the driver ended with {self.process.wait(SECONDS)}; see its errors"
         return dict(json.loads(line))
+
+
+EPOCHS = 20
+RUN = ["data=digits", "model=linear", f"optimizer.epochs={EPOCHS}", "optimizer.batch_size=300"]
+RUN += ["runtime.threads=1", "runtime.checkpoint_seconds=0", "pseudo_labels.max_iterations=10"]
+
+
+def train(cluster: Cluster, output: Path, *overrides: str) -> subprocess.Popen[str]:
+    """`cce train` on two workers, from the head."""
+    settings = [*RUN, *overrides, f"output_dir={output}"]
+    command = [sys.executable, "-m", "cce_ray.cli", "train", "--workers", "2", "--address", cluster.address]
+    command += [part for setting in settings for part in ("--set", setting)]
+    return cluster.start(cluster.head, command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def epochs_of(output: Path) -> list[int]:
+    """The epochs whose loss MLflow holds, in order."""
+    with sqlite3.connect(output / "mlflow.db") as base:
+        assert [row[0] for row in base.execute("select status from runs")] == ["FINISHED"]
+        rows = base.execute("select step from metrics where key = 'loss/total' order by step")
+        return [row[0] for row in rows]
+
+
+@pytest.mark.nightly
+def test_a_run_over_two_machines_goes_on_with_one_when_the_other_loses_power(tmp_path: Path) -> None:
+    try:
+        with ray_cluster() as cluster:
+            quick = tmp_path / "quick"
+            with train(cluster, quick, "optimizer.epochs=2") as process:
+                said, _ = process.communicate(timeout=SECONDS)
+                assert process.returncode == 0, said
+            output = tmp_path / "elastic"
+            with train(cluster, output, "runtime.min_workers=1", "optimizer.learning_rate=0.002") as process:
+                wait_for(lambda: len(list(output.glob("seed_0/ray/checkpoint_*"))) > 0)
+                cluster.worker.kill()
+                said, _ = process.communicate(timeout=3 * SECONDS)
+                assert process.returncode == 0, said
+            assert epochs_of(output) == list(range(1, EPOCHS + 1))
+    except Unavailable as reason:
+        pytest.skip(f"no network namespaces here: {reason}")
 
 
 def test_two_machines_work_together_until_one_loses_power(cluster: Cluster) -> None:
