@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -142,11 +143,12 @@ def main() -> None:
 
     wanted = parsed()
     points, clusters = wanted.points, wanted.clusters
+    folder = f"/tmp/cce_bench_{os.getpid()}"
     ray.init(
         address="local",
         num_cpus=2,
         include_dashboard=False,
-        _temp_dir=f"/tmp/cce_bench_{os.getpid()}",
+        _temp_dir=folder,
         log_to_driver=False,
         object_store_memory=int(3.5 * points * clusters * 4),
         logging_level="ERROR",
@@ -171,6 +173,7 @@ def main() -> None:
     for workers in (1, 3, 4):
         digests[f"{workers} workers"] = on_actors(pieces, rows, clusters, workers, wanted.iterations)[2]
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
     report(wanted, found, digests, memory)
 
 

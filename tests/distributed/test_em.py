@@ -1,6 +1,7 @@
 """EM in Ray actors: the bits of one process, also when actors die; nothing is left behind."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -37,6 +38,7 @@ def ray_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     )
     yield
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
