@@ -194,6 +194,16 @@ def attempt(kind: str, moment: float, machines: Machines, output: Path, referenc
     return Attempt(kind, moment, reached, time.monotonic() - started, found)
 
 
+def struck(kind: str, longest: float, machines: Machines, output: Path, reference: Path) -> Attempt:
+    """An attempt at a random moment; drawn again where the run had ended before it."""
+    while True:
+        one = attempt(kind, random.uniform(0.5, longest), machines, output, reference)
+        if one is None or not one.problems:
+            shutil.rmtree(output, ignore_errors=True)
+        if one:
+            return one
+
+
 def strike(kind: str, machines: Machines, process: subprocess.Popen[bytes]) -> None:
     if kind == "worker":
         pids = worker_pids()
@@ -253,25 +263,17 @@ def main() -> int:
         assert finish(launch(reference, machines.address), time.monotonic() + LONGEST) == 0, "see the log"
         undisturbed = time.monotonic() - started
         say(f"undisturbed: {undisturbed:.1f} s, problems: {problems_of(reference, reference)}")
-        for kind in options.kinds.split(","):
-            done = 0
-            while done < options.times:
-                output = folder / f"{kind}-{len(attempts)}"
-                one = attempt(kind, random.uniform(0.5, undisturbed), machines, output, reference)
-                if one is None:
-                    shutil.rmtree(output, ignore_errors=True)
-                    continue
-                done += 1
-                attempts.append(one)
-                say(one)
-                if not one.problems:
-                    shutil.rmtree(output, ignore_errors=True)
+        for _ in range(options.times):
+            for kind in options.kinds.split(","):
+                attempts.append(
+                    struck(kind, undisturbed, machines, folder / f"{kind}-{len(attempts)}", reference)
+                )
+                say(attempts[-1])
+                if options.output:  # after every one: an interruption leaves what is known
+                    options.output.write_text(table(attempts, undisturbed) + "\n", encoding="utf-8")
     finally:
         machines.stop()
-    text = table(attempts, undisturbed)
-    say(text)
-    if options.output:
-        options.output.write_text(text + "\n", encoding="utf-8")
+    say(table(attempts, undisturbed))
     return any(one.problems for one in attempts)
 
 
