@@ -31,8 +31,8 @@ SCOPES = {
 MEANING = (
     "`batch`: the clusters of every global batch are balanced, whatever the number of workers. `rank`: each",
     "worker balances its own part of the batch alone; nothing has to be gathered for EM, and smaller parts",
-    "balance more strictly than the data are. `dataset`: labels of all training samples are estimated together",
-    "when an epoch begins, from the predictions of the network as it stands, and used for the whole epoch.",
+    "balance more strictly than the data are. `dataset`: the labels of all training samples are estimated",
+    "together when an epoch begins, from the predictions of the network as it stands, for the whole epoch.",
 )
 
 
@@ -85,8 +85,8 @@ def page(found: dict[str, dict[str, dict[str, Any]]], commit: str | None, device
     """The Markdown."""
     lines = ["# Whose means should the pseudo-labels balance?", ""]
     lines += [
-        f"Rendered by `python -m cce_ray.experiments.scopes FOLDER`; commit `{commit}`, {device}, one thread a",
-        f"process. Accuracy: mean ± standard deviation over {SEEDS} seeds (0 to {SEEDS - 1}) of the runs",
+        f"Rendered by `python -m cce_ray.experiments.scopes FOLDER`; commit `{commit}`, {device}, one thread",
+        f"a process. Accuracy: mean ± standard deviation over {SEEDS} seeds (0 to {SEEDS - 1}) of the runs",
         "`jobs/runs/*.yaml`, in which only `pseudo_labels.scope` was changed.",
         "",
         *MEANING,

@@ -42,7 +42,7 @@ TWO = ["runtime.workers=2"]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without CPUs and two nodes of one CPU, on this machine."""
+    """A head without CPUs and two nodes of two CPUs, on this machine."""
     from ray.cluster_utils import Cluster
 
     Path("/tmp/ray").mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def cluster() -> Iterator[Any]:
         head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder},
     )
     for _ in range(2):
-        made.add_node(num_cpus=1)
+        made.add_node(num_cpus=2)
     made.wait_for_nodes()
     yield made
     made.shutdown()
@@ -186,22 +186,18 @@ def test_divergence_is_one_line_and_no_worker_is_left(cluster: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("scope", ["batch", "dataset"])
-def test_em_in_remote_tasks_gives_the_bits_of_em_in_the_worker(tmp_path: Path, scope: str) -> None:
+def test_em_in_remote_tasks_gives_the_bits_of_em_in_the_worker(
+    cluster: Any, tmp_path: Path, scope: str
+) -> None:
     from cce_ray.distributed import run_on_ray
 
-    folders = []
-    for backend in ("inline", "ray"):
-        folder = tmp_path / backend
-        settings = [*LINEAR, "runtime.workers=1", f"pseudo_labels.scope={scope}", "tracking.enabled=false"]
-        settings += [f"pseudo_labels.backend={backend}", f"output_dir={folder}"]
-        config, _ = load_run(None, [*COMMON, *settings])
-        if backend == "inline":
-            alone = config.model_copy(update={"runtime": config.runtime.model_copy(update={"workers": 0})})
-            run_training(alone)
-        else:
-            run_on_ray(config)  # on this machine, started for it
-        folders.append(folder)
-    assert_same_bits(*folders)
+    settings = [*COMMON, *LINEAR, f"pseudo_labels.scope={scope}", "tracking.enabled=false"]
+    alone, remote = tmp_path / "alone", tmp_path / "remote"
+    run_training(load_run(None, [*settings, f"output_dir={alone}"])[0])
+    settings += ["runtime.workers=1", "pseudo_labels.backend=ray", f"output_dir={remote}"]
+    # Once on the cluster, once on a Ray that is started on this machine for the run.
+    run_on_ray(load_run(None, settings)[0], address=cluster.address if scope == "batch" else None)
+    assert_same_bits(alone, remote)
 
 
 def test_a_shared_storage_tells_runs_apart(cluster: Any, undisturbed: Path, tmp_path: Path) -> None:
