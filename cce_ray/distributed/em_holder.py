@@ -142,5 +142,6 @@ def in_file(labels: np.ndarray) -> np.ndarray:
 
 def load_kernels(row: np.ndarray, fairness_weight: float) -> None:
     """Compile the kernels for such rows, or load them: half a second, which no iteration should take."""
-    rows = EMRows(row, start_rows(row, 0), np.full(1, -1), fairness_weight, 1, Inline())
-    rows.gaps(rows.advance(np.ones(row.shape[1]))[0, :-1])
+    rows = EMRows(row, start_rows(row, 0), np.full(1, -1), fairness_weight, 2, Inline())
+    rows.gaps(rows.sums()[0])
+    rows.advance(np.ones(row.shape[1]))

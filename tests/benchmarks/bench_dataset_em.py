@@ -139,6 +139,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     import ray
 
+    from cce_ray.distributed.em_holder import load_kernels
     from cce_ray.pseudo_labels.spread import group_rows
 
     wanted = parsed()
@@ -158,6 +159,7 @@ def main() -> None:
     make = ray.remote(predictions)  # in other processes, so that this one never holds what is not its share
     pieces = [make.remote(number, count, clusters) for number, count in enumerate(rows)]
     ray.wait(pieces, num_returns=len(pieces), fetch_local=False)
+    load_kernels(predictions(0, 1, clusters), WEIGHT)
     found: dict[str, list[float]] = {"actors": [], "process": [], "actors, all": [], "process, all": []}
     digests: dict[str, str] = {}
     memory: dict[str, float] = {}
