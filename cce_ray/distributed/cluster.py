@@ -51,7 +51,8 @@ def connected(address: str | None = None) -> Iterator[Nodes]:
     import ray
 
     address = address_of(address)
-    folder = tempfile.mkdtemp(prefix="cce_ray-") if address == "local" else None
+    # In /tmp whatever TMPDIR says: the paths of sockets below it may have no more than 107 characters.
+    folder = tempfile.mkdtemp(prefix="cce_ray-", dir="/tmp") if address == "local" else None
     try:
         if folder:
             ray.init(
