@@ -25,7 +25,7 @@ class PseudoLabelSettings(Settings):
 
     scope: Literal["batch", "rank", "dataset"] = "batch"
     """Whose means the fairness term balances: those of the batch, over all workers; of a worker's part of it
-    alone; or of all training samples, whose labels are then estimated once an epoch (docs/scopes.md)."""
+    alone; or of all training samples, whose labels are then estimated once an epoch (docs/scaling.md)."""
 
     backend: Literal["auto", "inline", "threads", "ray", "gpu"] = "auto"
     """inline: the calling thread; threads: as many as runtime.threads; ray: remote tasks beside the training,

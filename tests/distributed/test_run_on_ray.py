@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from faults import worker_pids
 
 import cce_ray
 from cce_ray.runs import RunSummary, load_run, run_training
@@ -109,18 +110,6 @@ def test_two_workers_do_what_one_process_does(undisturbed: Path, tmp_path: Path)
     assert {path.name for path in undisturbed.iterdir()} == names
     assert not (undisturbed / "seed_0" / "ray").exists()  # the checkpoints are gone
     assert summary.clusters_used > 1
-
-
-def worker_pids() -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"RayTrainWorker" in title.split(b"\0")[0]:
-            found.append(int(folder.name))
-    return found
 
 
 def test_a_killed_worker_is_replaced_and_nothing_changes(
