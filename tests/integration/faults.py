@@ -2,11 +2,12 @@
 
     python tests/integration/faults.py [--times 10] [--kinds worker,node,driver,head] [--seed 0] [-o FILE.md]
 
-Every attempt trains the same run on two workers of a Ray cluster of two nodes (and a head) on this machine,
-kills at a moment drawn from the whole run, start-up included, and goes on: by Ray Train where a worker or a
-node died (a new node comes up after some seconds), by the same command with --resume where the driver or the
-head did. Then the model must equal that of an undisturbed run to the last bit, and MLflow must hold one
-finished run with every epoch once.
+Every attempt trains the same run on two workers of a Ray cluster of two nodes (and a head) on this machine, and
+kills in turn at a moment of the whole run, most of which is start-up, and after an epoch of the training, both
+drawn at random (a worker not before there is one). Then it goes on: by Ray Train where a worker or a node died
+(a new node comes up after some seconds), by the same command with --resume where the driver or the head did.
+At the end the model must equal that of an undisturbed run to the last bit, and MLflow must hold one finished
+run with every epoch once.
 """
 
 from __future__ import annotations
@@ -171,17 +172,22 @@ def finish(process: subprocess.Popen[bytes], deadline: float) -> int | None:
         return None
 
 
-def attempt(kind: str, moment: float, machines: Machines, output: Path, reference: Path) -> Attempt | None:
-    """None if the run had ended before the moment came."""
+def attempt(
+    kind: str, moment: float, epoch: int, machines: Machines, output: Path, reference: Path
+) -> Attempt | None:
+    """Kill `moment` seconds after the start, or once `epoch` is done if that is not 0. None if the run had
+    ended before."""
     started = time.monotonic()
     deadline = started + LONGEST
     process = launch(output, machines.address)
-    try:
-        process.wait(timeout=moment)
-        return None
-    except subprocess.TimeoutExpired:
-        pass
-    reached = len(logged_epochs(output)[1])
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return None
+        due = len(logged_epochs(output)[1]) >= epoch if epoch else time.monotonic() - started >= moment
+        if due and (kind != "worker" or worker_pids()):
+            break
+        time.sleep(0.02)
+    reached, struck_at = len(logged_epochs(output)[1]), time.monotonic() - started
     strike(kind, machines, process)
     code: int | None = None
     if kind in ("driver", "head"):
@@ -191,13 +197,16 @@ def attempt(kind: str, moment: float, machines: Machines, output: Path, referenc
     code = finish(process, deadline)
     found = [] if code == 0 else [f"exit code {code}"]
     found += problems_of(output, reference)
-    return Attempt(kind, moment, reached, time.monotonic() - started, found)
+    return Attempt(kind, struck_at, reached, time.monotonic() - started, found)
 
 
-def struck(kind: str, longest: float, machines: Machines, output: Path, reference: Path) -> Attempt:
-    """An attempt at a random moment; drawn again where the run had ended before it."""
+def struck(
+    kind: str, longest: float, in_training: bool, machines: Machines, output: Path, reference: Path
+) -> Attempt:
+    """An attempt at a random moment or epoch; drawn again where the run had ended before it."""
     while True:
-        one = attempt(kind, random.uniform(0.5, longest), machines, output, reference)
+        epoch = random.randrange(1, EPOCHS) if in_training else 0
+        one = attempt(kind, random.uniform(0.5, longest), epoch, machines, output, reference)
         if one is None or not one.problems:
             shutil.rmtree(output, ignore_errors=True)
         if one:
@@ -206,9 +215,7 @@ def struck(kind: str, longest: float, machines: Machines, output: Path, referenc
 
 def strike(kind: str, machines: Machines, process: subprocess.Popen[bytes]) -> None:
     if kind == "worker":
-        pids = worker_pids()
-        if pids:
-            os.kill(random.choice(pids), signal.SIGKILL)
+        os.kill(random.choice(worker_pids()), signal.SIGKILL)
     elif kind == "node":
         machines.kill_node(random.randrange(2))
         time.sleep(NEW_NODE_AFTER)
@@ -263,11 +270,10 @@ def main() -> int:
         assert finish(launch(reference, machines.address), time.monotonic() + LONGEST) == 0, "see the log"
         undisturbed = time.monotonic() - started
         say(f"undisturbed: {undisturbed:.1f} s, problems: {problems_of(reference, reference)}")
-        for _ in range(options.times):
+        for number in range(options.times):
             for kind in options.kinds.split(","):
-                attempts.append(
-                    struck(kind, undisturbed, machines, folder / f"{kind}-{len(attempts)}", reference)
-                )
+                output = folder / f"{kind}-{number}"
+                attempts.append(struck(kind, undisturbed, number % 2 == 1, machines, output, reference))
                 say(attempts[-1])
                 if options.output:  # after every one: an interruption leaves what is known
                     options.output.write_text(table(attempts, undisturbed) + "\n", encoding="utf-8")
