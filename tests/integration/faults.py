@@ -4,9 +4,9 @@
 
 Every attempt trains the same run on two workers of a Ray cluster of two nodes (and a head) on this machine,
 and kills in turn at a moment of the whole run, most of which is start-up, and after an epoch of the training,
-both drawn at random (a worker not before there is one). Then it goes on: by Ray Train where a worker or a node
-died (a new node comes up after some seconds), by the same command with --resume where the driver or the head
-did. At the end the model must equal that of an undisturbed run to the last bit, and MLflow must hold one
+both drawn at random (a worker not before there is one). Then it goes on: by Ray Train where a worker or a
+node died (a new node comes up after some seconds), by the same command with --resume where the driver or the
+head did. At the end the model must equal that of an undisturbed run to the last bit, and MLflow must hold one
 finished run with every epoch once.
 """
 
