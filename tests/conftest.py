@@ -1,4 +1,9 @@
+import os
+
 import pytest
+
+# Tests that start Ray by themselves: below `uv run` its workers would build environments of their own.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -24,6 +24,9 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative data roots mean the same in a worker
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Below `uv run` Ray would have every worker build an environment of its own: minutes, or for ever
+    # without a network. Workers have the code that check_nodes asks for.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 
 
