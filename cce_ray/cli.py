@@ -106,6 +106,62 @@ def train(
 
 
 @app.command()
+def tune(
+    spaces: Annotated[
+        list[str],
+        typer.Argument(metavar="SPACE...", help="Search space files, or built-in spaces: digits, features."),
+    ],
+    overrides: SetOption = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="How many trials must be done.")] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(min=1, help="Seconds after which the trials end; the last round follows.")
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="combined (default, no labels needed), generalization, silhouette, stability, loss; "
+            "with labels accuracy, nmi, ari."
+        ),
+    ] = None,
+    joint: Annotated[
+        bool,
+        typer.Option("--joint", help="One configuration for all data sets: each trial runs on every one."),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the search in output_dir.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: failed trials once more.")
+    ] = False,
+    extend: Annotated[int, typer.Option(min=0, help="With --resume: so many trials more.")] = 0,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not write to MLflow.")] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+) -> None:
+    """Search settings with Ray Tune and Optuna; ends with a champion: run file, model, leaderboard."""
+    from cce_ray.tuning import load_search
+
+    if (retry_failed or extend) and not resume:
+        raise ValueError(f"{'--retry-failed' if retry_failed else '--extend'}: belongs to --resume; add it")
+    extra = ["tracking.enabled=false"] if no_tracking else []
+    changes = {"trials": trials, "time_budget": time_budget, "objective": objective}
+    searches = [load_search(space, [*(overrides or []), *extra], **changes) for space in spaces]
+
+    from cce_ray.console import RichListener, print_search
+
+    with RichListener() as listener:
+        # torch and ray, once the search is known to be right
+        from cce_ray.tuning import Options, run_search
+
+        summaries = run_search(searches, Options(address, resume, retry_failed, extend, joint), listener)
+    for summary in summaries:
+        print_search(summary)
+    if json:
+        typer.echo(jsonlib.dumps({"studies": [summary.to_dict() for summary in summaries]}))
+
+
+@app.command()
 def predict(
     model: Annotated[
         str, typer.Argument(help="model.pt, a run's output folder, or an MLflow URI (models:/NAME/1).")
@@ -151,6 +207,29 @@ def config(
             typer.echo(f"{key}\n    {meaning}")
     else:
         typer.echo(settings.resolved().to_yaml(), nl=False)
+
+
+@app.command()
+def doctor(
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The data sets' folder. Default: CCE_DATA, or data.")
+    ] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", help="MLflow's store. Default: MLFLOW_TRACKING_URI, or the run's folder."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+) -> None:
+    """Check this machine and what runs need: versions, GPU, room, Ray, MLflow, data. Exit code 2: broken."""
+    from cce_ray.doctor import doctor as examine
+
+    raise typer.Exit(examine(address, data_root, tracking_uri, json=json))
 
 
 bench = typer.Typer(help="Measure how fast this package is on this machine.", no_args_is_help=True)
@@ -249,7 +328,7 @@ def main() -> Any:
         # Typer turns most interruptions into an exit; one that strikes in typer's own code comes as it is.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        typer.echo("error: interrupted; cce train goes on with --resume", err=True)
+        typer.echo("error: interrupted; the same command goes on with --resume", err=True)
         sys.exit(INTERRUPTED)
 
 

@@ -18,6 +18,7 @@ from cce_ray.runs.listener import Listener
 
 if TYPE_CHECKING:
     from cce_ray.runs import RunSummary
+    from cce_ray.tuning import SearchSummary
 
 REFRESH_SECONDS = 0.25
 LINE_SECONDS = 10.0
@@ -128,5 +129,37 @@ def print_summary(summary: RunSummary) -> None:
     ui = ui_command(summary)
     if ui:
         places.append(("MLflow UI", f"{ui}  then open {summary.ui_page}"))
+    for name, place in places:
+        console.print(Text(f"{name:<15} {place}"), soft_wrap=True)
+
+
+def print_search(summary: SearchSummary) -> None:
+    """The champion, its settings and scores, and where everything is."""
+    from cce_ray.runs.artifacts import launcher, short
+
+    console = Console(stderr=True, highlight=False)
+    done = ", ".join(f"{count} {state}" for state, count in sorted(summary.trials.items()))
+    console.print(
+        Text(f"\n{summary.name} on {summary.dataset}: trial {summary.champion} wins ({done})", style="bold")
+    )
+    for key, value in summary.sample.items():
+        console.print(
+            Text(f"  {key:<32} {value:.5g}" if isinstance(value, float) else f"  {key:<32} {value}")
+        )
+    console.print(Text(f"  {summary.objective} in the search {summary.value:.4f}"))
+    for name, value in summary.final.items():
+        spread = f" ± {summary.final_sd[name]:.4f}" if name in summary.final_sd else ""
+        console.print(Text(f"  {name:<18} {value:.4f}{spread}  ({summary.seeds} fresh seeds)"))
+    saved = 1 - summary.epochs / max(1, summary.epochs_full)
+    console.print(Text(f"  {summary.epochs} epochs trained, {saved:.0%} saved"))
+    places = [
+        ("train it", f"{launcher()}cce train {short(Path(summary.best))} --seeds {max(1, summary.seeds)}"),
+        ("leaderboard", short(Path(summary.page))),
+        ("model", short(Path(summary.model)) if summary.model else "-"),
+    ]
+    if summary.ui_command:
+        command = summary.ui_command
+        shown = command if command.startswith("http") else f"{launcher()}{command}"
+        places.append(("MLflow UI", f"{shown}  then open {summary.ui_page}"))
     for name, place in places:
         console.print(Text(f"{name:<15} {place}"), soft_wrap=True)

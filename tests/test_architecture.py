@@ -38,8 +38,9 @@ ROOMS: dict[str, set[str]] = {
     "distributed": DISTRIBUTED,
     "tuning": TUNING,
     "experiments": TUNING | {"tuning", "estimator"},
-    "console": {"runs"},
-    "cli": TUNING | {"tuning", "experiments", "console"},
+    "console": {"runs", "tuning"},
+    "doctor": {"data", "distributed", "pseudo_labels", "tracking"},
+    "cli": TUNING | {"tuning", "experiments", "console", "doctor"},
     "__init__": set(),
 }
 
@@ -48,10 +49,10 @@ HEAVY = {
     "ray": {"distributed", "tuning"},
     "optuna": {"tuning"},
     "mlflow": {"tracking"},
-    "matplotlib": {"report", "experiments"},
+    "matplotlib": {"report", "experiments", "tuning"},  # Optuna's plots, in tuning
     "jinja2": {"report", "experiments"},
     "typer": {"cli"},
-    "rich": {"cli", "console"},
+    "rich": {"cli", "console", "doctor"},
     "numba": {"pseudo_labels"},
     "torchvision": {"models", "data"},
     "pyarrow": {"data", "runs", "distributed", "experiments"},

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from cce_ray.distributed.plan import Nodes
+from cce_ray.distributed.plan import Nodes, Resources
 from cce_ray.distributed.version import code_version
 from cce_ray.pseudo_labels.mappers import available_cores
 
 CONNECT_SECONDS = 5.0
 NODE_CHECK_SECONDS = 120.0
+LAUNCHER_FILE = Path("~/ray_bootstrap_config.yaml")
+"""What `ray up` leaves on the head of the cluster that it starts."""
 
 # For this process and what it starts; the user's own values win.
 ENVIRONMENT = {
@@ -68,7 +72,7 @@ def connected(address: str | None = None) -> Iterator[Nodes]:
             )
         else:
             join(address)
-        yield nodes_of(ray)
+        yield nodes_of(ray, () if folder else nodes_to_come(LAUNCHER_FILE))
     finally:
         ray.shutdown()
         if folder:
@@ -110,11 +114,28 @@ def check_answers(address: str) -> None:
         ) from None
 
 
-def nodes_of(ray: Any) -> Nodes:
-    """What the cluster's nodes have."""
+def nodes_of(ray: Any, to_come: Sequence[Resources] = ()) -> Nodes:
+    """What the cluster's nodes have; of a launcher's cluster, what they have once all of them are started."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     growing = ray._private.state.state.get_max_resources_from_cluster_config()
-    return Nodes(alive, growing)
+    return Nodes(alive if growing else to_come or alive, growing)
+
+
+def nodes_to_come(file: Path) -> list[Resources]:
+    """The nodes of a launcher's cluster at its largest, the head first; none if it does not grow.
+
+    Ray's autoscaler does not tell Ray (ray-project/ray, pull request 63012), and a cluster whose workers come
+    with the work has none when the work is planned.
+    """
+    try:
+        config = json.loads(file.expanduser().read_text(encoding="utf-8"))
+        kinds, most = dict(config["available_node_types"]), int(config["max_workers"])
+        head = kinds.pop(config["head_node_type"])
+        workers = [kind["resources"] for kind in kinds.values() for _ in range(int(kind["max_workers"]))]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    workers.sort(key=lambda node: (node.get("GPU", 0.0), node.get("CPU", 0.0)), reverse=True)
+    return [head["resources"], *workers[:most]] if workers[:most] else []
 
 
 def _look_around() -> Callable[[list[str]], tuple[str, str, list[str]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from typing import Any
 
 import ray
@@ -14,13 +16,22 @@ Post = tuple[str, tuple[Any, ...]]
 class _Mailbox:
     def __init__(self) -> None:
         self._posts: list[Post] = []
+        self._answers: defaultdict[int, asyncio.Future[bool]] = defaultdict(asyncio.Future)
 
-    def put(self, kind: str, *content: Any) -> None:
+    async def put(self, kind: str, *content: Any) -> None:
         self._posts.append((kind, content))
 
-    def drain(self) -> list[Post]:
+    async def drain(self) -> list[Post]:
         posts, self._posts = self._posts, []
         return posts
+
+    async def answer(self, epoch: int, go_on: bool) -> None:
+        if not self._answers[epoch].done():
+            self._answers[epoch].set_result(go_on)
+
+    async def verdict(self, epoch: int) -> bool:
+        """Whether to go on after an epoch, once the driver has said so."""
+        return await asyncio.shield(self._answers[epoch])
 
 
 def make_mailbox() -> Any:

@@ -14,7 +14,7 @@ from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
 from cce_ray.data.batches import smallest_batch
 from cce_ray.data.node_copy import remove_unused_copies
-from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
+from cce_ray.distributed.cluster import address_of, check_nodes, connected, nodes_of, this_machine
 from cce_ray.distributed.mailbox import make_mailbox
 from cce_ray.distributed.plan import (
     Nodes,
@@ -114,6 +114,7 @@ class RayTrain:
             mailbox=make_mailbox(),
             beside=must_be_beside(job.config)
             or may_be_beside(job.config, self._nodes, job.dataset.num_clusters),
+            judge=ray.put(job.judge) if job.judge else None,
             version=code_version(),
         )
         result = fit(job, storage, order)
@@ -126,6 +127,13 @@ class RayTrain:
         storage.remove()
         remove_unused_copies()  # workers are killed and remove nothing
         return outcome
+
+
+def nested() -> RayTrain:
+    """Train inside a task or actor of a cluster: a trial of a search, say."""
+    import ray
+
+    return RayTrain(nodes_of(ray))
 
 
 def in_memory(dataset: Dataset) -> bool:
@@ -166,10 +174,13 @@ def fit(job: SeedJob, storage: RunStorage, order: Order) -> Any:
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(result_of(job.config, storage, order)), daemon=True)
     thread.start()
+    refusal: Exception | None = None
     while thread.is_alive():
         thread.join(POLL_SECONDS)
-        hand_on(job, order.mailbox)
-    hand_on(job, order.mailbox)
+        refusal = hand_on(job, order.mailbox) or refusal
+    refusal = hand_on(job, order.mailbox) or refusal
+    if refusal:
+        raise refusal
     if not found or isinstance(found[0], BaseException):
         raise found[0]
     return found[0]
@@ -226,15 +237,22 @@ def failure(config: RunConfig, error: Any) -> Exception:
     )
 
 
-def hand_on(job: SeedJob, mailbox: Any) -> None:
-    """Pass the workers' posts to whoever listens."""
+def hand_on(job: SeedJob, mailbox: Any) -> Exception | None:
+    """Pass the workers' posts to whoever listens; what the listener raised at an epoch, for which the workers
+    are told to end."""
     import ray
 
+    refusal: Exception | None = None
     for kind, content in ray.get(mailbox.drain.remote()):
         if kind == "epoch":
-            job.on_epoch(*content)
+            try:
+                job.on_epoch(*content)
+            except Exception as error:
+                refusal = error
+            mailbox.answer.remote(content[0], refusal is None)
         elif kind == "note":
             job.listener.note(*content)
         else:
             step, total, metrics = content
             job.listener.step(step, total, partial(dict, metrics))
+    return refusal

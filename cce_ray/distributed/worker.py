@@ -22,7 +22,7 @@ from cce_ray.distributed.em import EMHolders
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.seeds import RESULT_FILE, train_seed
 from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from cce_ray.training.context import Helper, Holders
+from cce_ray.training.context import Helper, Holders, Judge
 from cce_ray.training.ranks import Alone, ProcessGroup, Ranks
 
 PROGRESS_SECONDS = 0.25
@@ -40,6 +40,8 @@ class Order:
     mailbox: Any
     beside: bool
     """Whether a CPU is reserved for EM beside the training."""
+    judge: ray.ObjectRef | None
+    """Who scores the network on the way."""
     version: str
 
 
@@ -51,6 +53,7 @@ class RayContext:
     ranks: Ranks
     helper: Helper | None
     holders: Holders | None
+    judge: Judge | None
     mailbox: Any
     latest: dict[str, float]
     """The metrics of the last epoch: they go with the checkpoints."""
@@ -73,6 +76,9 @@ class RayContext:
         controller's next look, so it is kept for checkpoints.)"""
         self.latest = dict(metrics)
         self.post("epoch", step, self.latest)
+        # Where trials are compared nobody goes on before the driver has looked at it.
+        if self.judge and self.judge.due(step) and not ray.get(self.mailbox.verdict.remote(step)):
+            raise Ended
 
     def progress(self, step: int, total_steps: int, metrics: Callable[[], Mapping[str, float]]) -> None:
         """To the driver, a few times a second at most."""
@@ -98,6 +104,10 @@ class RayContext:
             self.mailbox.put.remote(kind, *content)
 
 
+class Ended(Exception):
+    """The driver has seen enough of this run; all ranks learn it at the same epoch."""
+
+
 def train_loop(order: dict[str, Any]) -> dict[str, str]:
     """Train one seed on all workers. Ray Train calls it in each; returns {"error": line or nothing}; the
     results are files of the last checkpoint.
@@ -117,6 +127,7 @@ def train_loop(order: dict[str, Any]) -> dict[str, str]:
         ranks=ranks,
         helper=EMTasks() if wanted.beside else None,
         holders=holders_of(config),
+        judge=ray.get(wanted.judge) if wanted.judge else None,
         mailbox=wanted.mailbox,
         latest={},
     )
@@ -124,6 +135,8 @@ def train_loop(order: dict[str, Any]) -> dict[str, str]:
         with tempfile.TemporaryDirectory(prefix="cce_ray-") as folder:
             train_seed(config, dataset, Path(folder), context, wanted.run_id)
             context.hand_over(Path(folder))
+    except Ended:
+        return {"error": "ended by the driver"}
     except ValueError as error:  # of what all ranks saw: all of them end here
         return {"error": str(error)}
     return {"error": ""}

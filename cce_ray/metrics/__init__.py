@@ -8,6 +8,13 @@ from cce_ray.metrics.clustering import (
     match_clusters,
     matched_confusion,
 )
+from cce_ray.metrics.shared_space import (
+    SharedSpace,
+    chosen_points,
+    make_shared_space,
+    mutual_information,
+    principal_components,
+)
 from cce_ray.metrics.unsupervised import (
     USED_SHARE,
     cluster_sizes,
@@ -21,15 +28,20 @@ from cce_ray.metrics.unsupervised import (
 __all__ = [
     "USED_SHARE",
     "MatchedConfusion",
+    "SharedSpace",
+    "chosen_points",
     "cluster_sizes",
     "clustering_scores",
     "collapse_warning",
     "confusion_matrix",
     "hungarian_accuracy",
     "label_churn",
+    "make_shared_space",
     "match_clusters",
     "matched_confusion",
     "mean_confidence",
+    "mutual_information",
+    "principal_components",
     "stability",
     "used_clusters",
 ]

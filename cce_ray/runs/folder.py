@@ -95,11 +95,12 @@ def check_same_run(config: RunConfig, stored: RunConfig, place: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, resumed: bool) -> Iterator[None]:
+def locked(folder: Path, *, resumed: bool, marker: str = CONFIG_FILE) -> Iterator[None]:
     """Make the folder and hold it for this process; ValueError if another one writes or, for a run that is
     not `resumed`, has written there since `open_folder`.
 
-    A crash releases it. If the block fails before a run has begun there, what was made here goes again.
+    A crash releases it. If the block fails before a run has begun there (that is when its file `marker`
+    appears), what was made here goes again.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -118,7 +119,7 @@ def locked(folder: Path, *, resumed: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            if not (folder / CONFIG_FILE).exists():
+            if not any(folder.rglob(marker)):
                 remove_made(made)
 
 

@@ -25,6 +25,7 @@ from cce_ray.runs.folder import write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.training import LocalContext, RunContext, evaluate, train
 from cce_ray.training.checkpoints import CHECKPOINT_FILE
+from cce_ray.training.context import Judge
 
 RESULT_FILE, MODEL_FILE, CLUSTERS_FILE = "result.json", "model.pt", "clusters.npy"
 
@@ -60,6 +61,8 @@ class SeedJob:
     """Of its tracked run."""
     listener: Listener
     on_epoch: Callable[[int, Mapping[str, float]], None]
+    judge: Judge | None = None
+    """Who scores the network on the way."""
 
 
 class SeedRunner(Protocol):
@@ -89,6 +92,7 @@ class InProcess:
             on_epoch=job.on_epoch,
             on_step=job.listener.step,
             on_note=job.listener.note,
+            judge=job.judge,
         )
         result = train_seed(job.config, job.dataset, job.folder, context, job.run_id)
         (job.folder / CHECKPOINT_FILE).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -25,13 +25,25 @@ class TrackedRun(Protocol):
         """Copy files (or whole folders) below ``folder`` of the run's artifacts."""
 
     def log_model(
-        self, path: Path, *, input_example: np.ndarray, num_clusters: int, name: str = "model", step: int = 0
+        self,
+        path: Path,
+        *,
+        input_example: np.ndarray,
+        num_clusters: int,
+        name: str = "model",
+        step: int = 0,
+        register_as: str | None = None,
+        alias: str | None = None,
     ) -> str | None:
         """Log the file that `cce_ray.models.save_model` wrote as a servable model; returns its URI.
 
         ``input_example`` (n, *input shape) are a few samples in the type the model will be called with.
-        Registered under the settings' ``register_model``, if there is one.
+        Registered under ``register_as``, else the settings' ``register_model``, if there is one; its new
+        version takes ``alias`` over.
         """
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set or overwrite tags."""
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Close the run. Metrics still held back go out first."""
@@ -62,6 +74,10 @@ class Tracker(Protocol):
         opened. If the tracker is away, the first run is refused (ValueError); later ones are not kept.
         """
 
+    def forget_children(self, parent_id: str | None, kept: Collection[str]) -> None:
+        """Delete the runs below ``parent_id`` that are not in ``kept``: what a killed process had opened and
+        not written down."""
+
 
 class NullRun:
     """A run that nobody keeps."""
@@ -75,10 +91,21 @@ class NullRun:
         """Do nothing."""
 
     def log_model(
-        self, path: Path, *, input_example: np.ndarray, num_clusters: int, name: str = "model", step: int = 0
+        self,
+        path: Path,
+        *,
+        input_example: np.ndarray,
+        num_clusters: int,
+        name: str = "model",
+        step: int = 0,
+        register_as: str | None = None,
+        alias: str | None = None,
     ) -> str | None:
         """Do nothing; there is no URI."""
         return None
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Do nothing."""
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Do nothing."""
@@ -102,3 +129,6 @@ class NullTracker:
     ) -> TrackedRun:
         """A run that keeps nothing."""
         return NullRun()
+
+    def forget_children(self, parent_id: str | None, kept: Collection[str]) -> None:
+        """Do nothing."""

@@ -32,6 +32,7 @@ def log_model(
     name: str,
     step: int,
     register_as: str | None,
+    alias: str | None = None,
 ) -> str:
     """Save, upload and perhaps register the model; returns models:/ID, or models:/NAME/VERSION."""
     from mlflow.entities import LoggedModelOutput
@@ -56,7 +57,7 @@ def log_model(
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     if register_as is None:
         return f"models:/{logged.model_id}"
-    return _register(client, logged, run_id, register_as)
+    return _register(client, logged, run_id, register_as, alias)
 
 
 def save(folder: Path, path: Path, model: Any, *, input_example: np.ndarray, num_clusters: int) -> None:
@@ -99,7 +100,7 @@ def signature(input_example: np.ndarray, num_clusters: int) -> Any:
     )
 
 
-def _register(client: MlflowClient, logged: Any, run_id: str, name: str) -> str:
+def _register(client: MlflowClient, logged: Any, run_id: str, name: str, alias: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -110,4 +111,6 @@ def _register(client: MlflowClient, logged: Any, run_id: str, name: str) -> str:
     made = client.create_model_version(
         name, logged.artifact_location, run_id=run_id, model_id=logged.model_id
     )
+    if alias:
+        client.set_registered_model_alias(name, alias, made.version)
     return f"models:/{name}/{made.version}"

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,17 @@ class MLflowTracker:
         self._opened_before = True
         return opened
 
+    def forget_children(self, parent_id: str | None, kept: Collection[str]) -> None:
+        """Delete the runs below a run that nobody knows."""
+        if parent_id is None:
+            return
+        found = self._client.search_runs(
+            [self._experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'", max_results=50_000
+        )
+        for run in found:
+            if run.info.run_id not in kept:
+                self._client.delete_run(run.info.run_id)
+
     def _existing(self, run_id: str) -> Any:
         """The run to continue, set running again; None if it is gone."""
         try:
@@ -149,7 +160,15 @@ class MLflowRun:
                 self._client.log_artifact(self.id, str(path), folder or None)
 
     def log_model(
-        self, path: Path, *, input_example: np.ndarray, num_clusters: int, name: str = "model", step: int = 0
+        self,
+        path: Path,
+        *,
+        input_example: np.ndarray,
+        num_clusters: int,
+        name: str = "model",
+        step: int = 0,
+        register_as: str | None = None,
+        alias: str | None = None,
     ) -> str | None:
         """Log (and register) the model file; returns models:/..., or None after an outage."""
         from cce_ray.tracking.mlflow_saving import log_model
@@ -163,9 +182,16 @@ class MLflowRun:
                 num_clusters=num_clusters,
                 name=name,
                 step=step,
-                register_as=self._register_model,
+                register_as=register_as or self._register_model,
+                alias=alias,
             )
         return None
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set them in one call."""
+        with self._tolerating("tags"):
+            entries = [RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()]
+            self._client.log_batch(self.id, tags=entries)
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Send what is pending and set the status."""

@@ -47,6 +47,16 @@ class Holders(Protocol):
         problem's `num_points` on."""
 
 
+class Judge(Protocol):
+    """Somebody who scores the network on the way, as a search does."""
+
+    def due(self, epoch: int) -> bool:
+        """Whether it is wanted at the end of epoch `epoch` (from 1 on)."""
+
+    def __call__(self, probs: np.ndarray, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """More metrics of an epoch, from predictions (n, K) of the evaluation samples and the epoch's own."""
+
+
 class RunContext(Protocol):
     """Where one training run happens. The loop calls it and nothing else outside itself.
 
@@ -59,6 +69,8 @@ class RunContext(Protocol):
     """For pseudo-labels that are estimated beside the training; None: there is nobody."""
     holders: Holders | None
     """For pseudo-labels of the whole data set; None: this process holds them."""
+    judge: Judge | None
+    """Who scores the network on the way; None: nobody."""
 
     def restored(self) -> dict[str, Any] | None:
         """The state of the checkpoint to continue from, or None."""
@@ -94,6 +106,7 @@ class LocalContext:
     ranks: Ranks = field(default_factory=Alone)
     helper: Helper | None = None
     holders: Holders | None = None
+    judge: Judge | None = None
 
     def restored(self) -> dict[str, Any] | None:
         """The folder's checkpoint if the run is to be resumed and one was written."""

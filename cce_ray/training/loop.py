@@ -209,20 +209,30 @@ def finish_epoch(job: Job) -> None:
     if job.prior is not None:
         metrics |= {"prior/smallest": float(job.prior.min()), "prior/largest": float(job.prior.max())}
     job.epoch, job.batch = job.epoch + 1, 0
-    every = job.config.runtime.evaluate_every
-    if every and job.epoch % every == 0 and job.dataset.labels is not None:
-        metrics |= evaluation_scores(job)
+    metrics |= evaluation(job, metrics)
     job.history.append(metrics)
     job.context.report(job.epoch, metrics)
 
 
-def evaluation_scores(job: Job) -> dict[str, float]:
-    """score/*: accuracy, NMI and ARI of the evaluation samples with the network as it stands."""
-    assert job.dataset.labels is not None
-    labels = job.dataset.labels[job.dataset.evaluation_indices]
+def evaluation(job: Job, metrics: dict[str, float]) -> dict[str, float]:
+    """score/* (accuracy, NMI and ARI) of the evaluation samples with the network as it stands, and what a
+    judge says of it, in the epochs that want them."""
+    every, judge, labels = job.config.runtime.evaluate_every, job.context.judge, job.dataset.labels
+    scored = bool(every) and job.epoch % every == 0 and labels is not None
+    judged = judge is not None and judge.due(job.epoch)
+    if not (scored or judged):
+        return {}
     probs = evaluate(job.model, job.dataset, job.context.device, job.context.ranks)
-    scores = clustering_scores(labels, probs.argmax(1), job.dataset.num_clusters)
-    return {f"score/{name}": value for name, value in scores.items()}
+    found: dict[str, float] = {}
+    if scored:
+        assert labels is not None
+        known = labels[job.dataset.evaluation_indices]
+        scores = clustering_scores(known, probs.argmax(1), job.dataset.num_clusters)
+        found |= {f"score/{name}": value for name, value in scores.items()}
+    if judged:
+        assert judge is not None
+        found |= judge(probs, metrics)
+    return found
 
 
 def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:

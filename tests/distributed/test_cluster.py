@@ -1,11 +1,17 @@
 """Joining or starting Ray: what the driver's surroundings must not change."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config
+
+from cce_ray.distributed.cluster import nodes_to_come
+from cce_ray.distributed.plan import Nodes
 
 PRINT_ENVIRONMENT = """
 from cce_ray.distributed.cluster import connected
@@ -32,3 +38,20 @@ def test_workers_below_uv_run_use_this_environment(tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == "{}"
+
+
+def test_a_launchers_cluster_counts_the_nodes_that_are_to_come(tmp_path: Path) -> None:
+    """Its workers come with the work: without this a search on a fresh cluster would be refused."""
+    root, file = Path(__file__).parents[2], tmp_path / "ray_bootstrap_config.yaml"
+    assert nodes_to_come(file) == []
+    config = prepare_config(yaml.safe_load((root / "cluster.yaml").read_text(encoding="utf-8")))
+    file.write_text(json.dumps(config))  # as `ray up` does
+    nodes = Nodes(nodes_to_come(file))
+    assert len(nodes.each) == 1 + config["max_workers"]
+    assert nodes.fitting({"CPU": 1.0, "GPU": 1.0}) == 8
+    assert nodes.fitting({"CPU": 4.0}) == 12  # eight with a GPU, and two of the four with 8 CPUs
+    assert nodes.fitting({"CPU": 16.0}) == 0, "no node has as many, however far the cluster grows"
+
+    config = prepare_config(yaml.safe_load((root / "cluster.local.yaml").read_text(encoding="utf-8")))
+    file.write_text(json.dumps(config))
+    assert nodes_to_come(file) == [], "machines of one's own are there, or not"

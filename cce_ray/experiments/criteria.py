@@ -1,0 +1,155 @@
+"""Which criterion finds good clusters without labels? `python -m cce_ray.experiments.criteria STUDY...`
+
+Reads the records of finished searches on labelled data (folders written by `cce tune`) and renders, for every
+criterion, its Spearman correlation with accuracy over the trials and its regret: the accuracy of the best
+trial minus that of the trial it would choose. Of the finalists, which were trained with several fresh seeds,
+the same by means, where stability over the seeds and the sum of ranks can take part. `-o FILE.md` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from cce_ray.config import read_yaml
+from cce_ray.runs.folder import read_record
+from cce_ray.runs.seeds import CLUSTERS_FILE, RESULT_FILE, SeedResult
+from cce_ray.tuning.judging import criteria_of
+from cce_ray.tuning.objectives import OBJECTIVES, rank_sums, value_of
+from cce_ray.tuning.records import read_trials, trial_folder
+from cce_ray.tuning.study import SEARCH_FILE
+
+CRITERIA = ("generalization", "silhouette", "mutual_information", "loss")
+FINALISTS = ("generalization", "silhouette", "stability", "mutual_information", "sum of ranks")
+Rows = Sequence[Mapping[str, float]]
+
+
+def trials_of(folder: Path) -> list[dict[str, float]]:
+    """Criteria of the trials that were trained to the end."""
+    return [record.criteria for record in read_trials(folder) if record.state in ("finished", "collapsed")]
+
+
+def finalists_of(folder: Path) -> list[dict[str, float]]:
+    """Mean criteria of the finalists over their seeds, with the seeds' stability."""
+    from cce_ray.metrics import stability
+
+    found = []
+    for record in read_trials(folder):
+        places = sorted(trial_folder(folder, record.number).glob("seed_*"))
+        results = [read_record(place / RESULT_FILE, SeedResult) for place in places]
+        histories = [result.history[-1] for result in results if result and result.history]
+        if len(histories) < 2 or len(histories) < len(places):
+            continue
+        seeds = [criteria_of(metrics) for metrics in histories]
+        mean = {key: fmean(one.get(key, 0.0) for one in seeds) for key in seeds[0]}
+        clusters = [np.load(place / CLUSTERS_FILE, allow_pickle=False) for place in places]
+        found.append(mean | {"stability": float(stability(clusters).mean())})
+    return found
+
+
+def verdict(values: Sequence[float], accuracy: Sequence[float]) -> dict[str, float]:
+    """Spearman correlation of the values with accuracy, and regret of choosing the largest."""
+    from scipy.stats import spearmanr
+
+    correlation = float(spearmanr(values, accuracy).statistic) if len(set(values)) > 1 else float("nan")
+    chosen = accuracy[int(np.argmax(values))]
+    return {"spearman": correlation, "regret": max(accuracy) - chosen, "chosen": chosen}
+
+
+def judge(rows: Rows, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The verdict on each criterion."""
+    accuracy = [row["accuracy"] for row in rows]
+    found = {}
+    for name in names:
+        if name == "sum of ranks":
+            values = rank_sums(rows, OBJECTIVES["combined"].deciding)
+        else:
+            values = [value_of(name, row) for row in rows]
+        found[name] = verdict(values, accuracy)
+    return found
+
+
+def study(folder: Path) -> dict[str, Any]:
+    """Everything about one search."""
+    stored = read_yaml(folder / SEARCH_FILE)
+    trials, finalists = trials_of(folder), finalists_of(folder)
+    if len(trials) < 3 or "accuracy" not in trials[0]:
+        raise ValueError(f"{folder}: fewer than three finished trials with labels; give another search")
+    return {
+        "name": f"{stored['search']['name']} ({folder.name})",
+        "objective": stored["search"]["objective"],
+        "trials": len(trials),
+        "best": max(row["accuracy"] for row in trials),
+        "criteria": judge(trials, CRITERIA),
+        "finalists": len(finalists),
+        "final_best": max((row["accuracy"] for row in finalists), default=float("nan")),
+        "final": judge(finalists, FINALISTS) if len(finalists) > 1 else {},
+    }
+
+
+def page(studies: Sequence[Mapping[str, Any]], commit: str | None, device: str) -> str:
+    """The Markdown."""
+    lines = [
+        "# Which criterion finds good clusters without labels?",
+        "",
+        f"Rendered by `python -m cce_ray.experiments.criteria`; commit `{commit}`, {device}. Every cell:",
+        "Spearman correlation with accuracy, and regret (accuracy of the best minus accuracy of the chosen).",
+        "All criteria are gated on used clusters as in the search.",
+        "",
+        "## Over the trials of a search (one seed each, trained to the end)",
+        "",
+        *rendered(studies, "criteria", "trials", "best", CRITERIA),
+        "",
+        "## Among the finalists (means over fresh seeds)",
+        "",
+        *rendered([one for one in studies if one["final"]], "final", "finalists", "final_best", FINALISTS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def rendered(
+    studies: Sequence[Mapping[str, Any]], part: str, count: str, best: str, names: Sequence[str]
+) -> list[str]:
+    """A table: a row a search, a column a criterion, their means below."""
+    head = ["search", count, "best accuracy", *names]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for one in studies:
+        cells = [f"{one[part][name]['spearman']:.2f}, {one[part][name]['regret']:.3f}" for name in names]
+        lines.append(f"| {one['name']} | {one[count]} | {one[best]:.3f} | " + " | ".join(cells) + " |")
+    means = [
+        f"{np.nanmean([one[part][name]['spearman'] for one in studies]):.2f}, "
+        f"{fmean(one[part][name]['regret'] for one in studies):.3f}"
+        for name in names
+    ]
+    return [*lines, "| mean | | | " + " | ".join(means) + " |"]
+
+
+def main() -> None:
+    """Read and render."""
+    import torch
+
+    from cce_ray.tracking.environment import device_name, git_commit
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
+    wanted = parser.parse_args()
+    found = [study(folder) for folder in wanted.studies]
+    text = page(found, git_commit(), device_name(torch.device("cpu")))
+    if wanted.output:
+        wanted.output.write_text(text, encoding="utf-8")
+        wanted.output.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The last round: the best trials again with seeds that the search has not seen; their means decide."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from cce_ray.config import RunConfig, flatten
+from cce_ray.metrics import stability
+from cce_ray.runs.folder import read_record, write_json
+from cce_ray.runs.listener import Listener
+from cce_ray.runs.seeds import CLUSTERS_FILE, MODEL_FILE, RESULT_FILE, SeedResult
+from cce_ray.runs.tracked import finishing, run_tags
+from cce_ray.runs.training import final_metrics
+from cce_ray.tracking import Tracker
+from cce_ray.tuning.judging import criteria_of
+from cce_ray.tuning.objectives import OBJECTIVES, rank_sums
+from cce_ray.tuning.records import TrialRecord, best_first, trial_folder
+from cce_ray.tuning.resources import trial_resources
+from cce_ray.tuning.study import Study
+from cce_ray.tuning.trial import StudyPlan, ignore, train_once
+
+LOST_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the fresh seeds of a trial came to on one data set."""
+
+    seeds: dict[int, dict[str, float]]
+    """{seed: criteria}."""
+    folders: dict[int, Path]
+    mean: dict[str, float]
+    """Means over the seeds, and the seeds' `stability`."""
+
+    def spread(self) -> dict[str, float]:
+        """Standard deviations over the seeds."""
+        columns = {name: [one[name] for one in self.seeds.values() if name in one] for name in self.mean}
+        return {name: stdev(values) for name, values in columns.items() if len(values) > 1}
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A trial of the last round."""
+
+    record: TrialRecord
+    outcomes: dict[str, Outcome]
+    """{data set's search: outcome}; one but in a joint search."""
+
+    @property
+    def first(self) -> Outcome:
+        """On the first data set."""
+        return next(iter(self.outcomes.values()))
+
+
+def final_seeds(study: Study) -> list[int]:
+    """The seeds of the last round; the search itself has used the one before them."""
+    first = study.search.base.runtime.seed + 1
+    return list(range(first, first + study.search.settings.final.seeds))
+
+
+def candidates(study: Study) -> list[TrialRecord]:
+    """The trials of the last round, best first: those that were trained to the end, if there are any."""
+    ended = best_first(record for record in study.records if record.state == "finished")
+    rest = best_first(record for record in study.records if record.state in ("stopped", "collapsed"))
+    return (ended or rest)[: study.search.settings.final.top]
+
+
+def seed_folder(study: Study, number: int, seed: int, part: str) -> Path:
+    """Where a finalist's seed keeps its model, clusters and result, for a data set's search."""
+    own = f"seed_{seed}" if part == study.name else f"seed_{seed}-{part}"
+    return trial_folder(study.folder, number) / own
+
+
+def last_round(study: Study, plan: StudyPlan, reference: Any, tracker: Tracker, listener: Listener) -> None:
+    """Train what is missing of the last round, as Ray tasks; everything is written to the study's folder."""
+    import ray
+
+    jobs = {}
+    for record in candidates(study):
+        known = set()
+        for part, seed in product(plan.parts, final_seeds(study)):
+            folder = seed_folder(study, record.number, seed, part.name)
+            result = read_record(folder / RESULT_FILE, SeedResult)
+            if result is None:
+                task = remote_task(study).remote(reference, part.name, record.sample, seed)
+                jobs[task] = (part, record, seed)
+            elif result.run_id:
+                known.add(result.run_id)
+        tracker.forget_children(record.run_id, known)
+    if jobs:
+        listener.note(f"{study.name}: last round, {len(jobs)} runs with fresh seeds")
+    try:
+        while jobs:
+            (ready,), _ = ray.wait(list(jobs), num_returns=1)
+            part, record, seed = jobs.pop(ready)
+            keep(study, part, record, seed, ray.get(ready), tracker, listener)
+    except BaseException:
+        for task in jobs:
+            with suppress(Exception):
+                ray.cancel(task, force=True)
+        raise
+
+
+def remote_task(study: Study) -> Any:
+    """`train_final` with what it reserves, the same as a trial."""
+    import ray
+
+    needs = trial_resources(study.search)
+    return ray.remote(train_final).options(
+        num_cpus=needs.get("CPU", 0), num_gpus=needs.get("GPU", 0), max_retries=LOST_RUNS, name="last round"
+    )
+
+
+def train_final(plan: StudyPlan, part: str, sample: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A task: one sample with one seed; returns {"problem"} or {"result", "files": {name: content}}."""
+    plan = next(one for one in plan.parts if one.name == part)
+    config = seeded(plan.config(sample), seed)
+    with tempfile.TemporaryDirectory(prefix="cce_ray-") as name:
+        folder = Path(name)
+        try:
+            result = train_once(config, plan, folder, ignore, plan.judge.at_end())
+        except ValueError as error:
+            return {"problem": str(error)}
+        files = {file: (folder / file).read_bytes() for file in (MODEL_FILE, CLUSTERS_FILE)}
+    return {"result": asdict(result), "files": files}
+
+
+def seeded(config: RunConfig, seed: int) -> RunConfig:
+    """The run with another seed."""
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"seed": seed})})
+
+
+def keep(
+    study: Study,
+    plan: StudyPlan,
+    record: TrialRecord,
+    seed: int,
+    answer: Mapping[str, Any],
+    tracker: Tracker,
+    listener: Listener,
+) -> None:
+    """Write what a task returned, and track it below its trial's run."""
+    config = seeded(plan.config(record.sample), seed)
+    run = tracker.start_run(
+        f"{plan.name}-{record.number:04d}-seed{seed}",
+        params=flatten(config.to_dict()),
+        tags=run_tags(config, plan.dataset) | {"study": study.name, "trial": str(record.number)},
+        parent_id=record.run_id,
+    )
+    with finishing(run):
+        if "problem" in answer:
+            listener.warn(f"{study.name} trial {record.number}, seed {seed}: {answer['problem']}")
+            result = SeedResult(seed, run.id, {}, 0, 0.0, None, 0.0, 0.0, answer["problem"])
+        else:
+            result = SeedResult(**answer["result"] | {"run_id": run.id})
+        folder = seed_folder(study, record.number, seed, plan.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in answer.get("files", {}).items():
+            (folder / name).write_bytes(content)
+        for epoch, metrics in enumerate(result.history, start=1):
+            run.log_metrics(metrics, step=epoch)
+        run.log_metrics(final_metrics(result), step=config.optimizer.epochs)
+        write_json(folder / RESULT_FILE, asdict(result))
+    listener.note(f"{study.name} trial {record.number}, seed {seed}: {shown(result)}")
+
+
+def shown(result: SeedResult) -> str:
+    """A seed's result in a few words."""
+    scores = [f"{name} {value:.4f}" for name, value in result.scores.items()]
+    return ", ".join(scores or [f"{result.clusters_used} clusters used, confidence {result.confidence:.2f}"])
+
+
+def finalists(study: Study, plan: StudyPlan) -> list[Finalist]:
+    """The candidates whose fresh seeds are all there, best first by the objective's deciding criteria: in a
+    joint search by their sum over the data sets."""
+    found = []
+    for record in candidates(study):
+        outcomes = {part.name: outcome(study, part, record) for part in plan.parts}
+        if all(outcomes.values()):
+            found.append(Finalist(record, {name: one for name, one in outcomes.items() if one}))
+    if not found:
+        return []
+    sums = np.zeros(len(found))
+    for part in plan.parts:
+        means = [one.outcomes[part.name].mean for one in found]
+        sums += merits(means, study.search.settings.objective, part)
+    return [found[number] for number in np.argsort(-sums, kind="stable")]
+
+
+def merits(means: list[dict[str, float]], objective: str, plan: StudyPlan) -> np.ndarray:
+    """(finalists,): by how much each one recommends itself on a data set."""
+    deciding = OBJECTIVES[objective].deciding
+    # With one seed only stability says nothing of any of them.
+    known = tuple(name for name in deciding if all(name in one for one in means)) or deciding
+    values = rank_sums(means, known)
+    return np.array([plan.scaled(value) if len(known) == 1 else value for value in values])
+
+
+def outcome(study: Study, plan: StudyPlan, record: TrialRecord) -> Outcome | None:
+    """Criteria over the fresh seeds, None if some are missing; a seed that diverged counts with the worst of
+    everything."""
+    folders = {seed: seed_folder(study, record.number, seed, plan.name) for seed in final_seeds(study)}
+    nothing = {"used": 0.0, "clusters": float(plan.dataset.num_clusters)}
+    seeds: dict[int, dict[str, float]] = {}
+    for seed, folder in folders.items():
+        result = read_record(folder / RESULT_FILE, SeedResult)
+        if result is None:
+            return None
+        seeds[seed] = criteria_of(result.history[-1]) if result.history else nothing
+    keys = sorted(set().union(*seeds.values()))
+    mean = {key: fmean(criteria.get(key, 0.0) for criteria in seeds.values()) for key in keys}
+    files = [folder / CLUSTERS_FILE for folder in folders.values()]
+    if len(files) > 1:
+        whole = all(file.exists() for file in files)
+        labellings = [np.load(file, allow_pickle=False) for file in files] if whole else []
+        mean["stability"] = float(stability(labellings).mean()) if whole else 0.0
+    return Outcome(seeds, folders, mean)

@@ -1,0 +1,101 @@
+"""What a search maximises: one fixed number a trial, and what decides among the finalists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cce_ray.metrics.unsupervised import FEW_USED
+
+Criteria = Mapping[str, float]
+"""What is known of a labelling: `generalization`, `silhouette`, `mutual_information`, `confidence`, `loss`,
+`used` (clusters in use), `clusters` (K); with labels `accuracy`, `nmi`, `ari`; with several seeds
+`stability`."""
+
+LOWEST_LOSS_VALUE = -1e6
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How trials are scored and finalists ranked."""
+
+    searched: str
+    """The criterion that the searcher and the scheduler see."""
+    deciding: tuple[str, ...]
+    """Among the finalists: the criteria whose ranks are summed."""
+    needs_labels: bool = False
+    meaning: str = ""
+
+
+OBJECTIVES = {
+    "combined": Objective(
+        "generalization",
+        ("generalization", "silhouette", "stability", "mutual_information"),
+        meaning="generalization during the search; the sum of the ranks by generalization, silhouette, "
+        "stability and mutual information among the finalists. Needs no labels",
+    ),
+    "generalization": Objective(
+        "generalization",
+        ("generalization",),
+        meaning="how well a linear probe finds the clusters of held-out points again, in a fixed embedding",
+    ),
+    "silhouette": Objective(
+        "silhouette", ("silhouette",), meaning="the silhouette coefficient in a fixed embedding"
+    ),
+    "stability": Objective(
+        "generalization",
+        ("stability",),
+        meaning="generalization during the search; agreement (adjusted Rand index) of the seeds among the "
+        "finalists",
+    ),
+    "loss": Objective("loss", ("loss",), meaning="the training loss; comparable only at one λ"),
+    "accuracy": Objective("accuracy", ("accuracy",), needs_labels=True, meaning="Hungarian accuracy"),
+    "nmi": Objective("nmi", ("nmi",), needs_labels=True, meaning="normalised mutual information"),
+    "ari": Objective("ari", ("ari",), needs_labels=True, meaning="adjusted Rand index"),
+}
+"""By name; the first is the default."""
+
+
+def collapsed(criteria: Criteria) -> bool:
+    """Whether at most half of the clusters are in use."""
+    return criteria["used"] <= FEW_USED * criteria["clusters"]
+
+
+def value_of(criterion: str, criteria: Criteria) -> float:
+    """One criterion as a number to maximise, finite whatever happened.
+
+    Criteria without labels are gated: times the share of clusters in use, and the worst value for a collapse
+    (a two-cluster labelling is easily predicted, and perfectly stable).
+    """
+    if criterion == "loss":
+        loss = criteria.get("loss", np.inf)
+        return float(-loss) if np.isfinite(loss) and not collapsed(criteria) else LOWEST_LOSS_VALUE
+    raw = criteria.get(criterion, np.nan)
+    if not np.isfinite(raw):
+        return worst(criterion)
+    if criterion in ("accuracy", "nmi", "ari"):
+        return float(raw)
+    if collapsed(criteria):
+        return worst(criterion)
+    share = criteria["used"] / criteria["clusters"]
+    return float((raw + 1) / 2 * share) if criterion == "silhouette" else float(raw * share)
+
+
+def worst(criterion: str) -> float:
+    """The value of a trial that diverged or collapsed: below all others, and finite, for a sampler cannot
+    learn from NaN."""
+    return LOWEST_LOSS_VALUE if criterion == "loss" else 0.0 if criterion != "ari" else -1.0
+
+
+def rank_sums(finalists: Sequence[Criteria], deciding: Sequence[str]) -> list[float]:
+    """For each finalist the sum of its ranks by the deciding criteria, larger is better; for a single
+    criterion its value."""
+    if len(deciding) == 1:
+        return [value_of(deciding[0], criteria) for criteria in finalists]
+    table = np.array([[value_of(name, criteria) for name in deciding] for criteria in finalists])
+    below = (table[:, None] > table).sum(1)
+    equal = (table[:, None] == table).sum(1)
+    ranks = below + (equal + 1) / 2  # equal values share their ranks
+    return [float(total) for total in ranks.sum(1)]

@@ -1,0 +1,98 @@
+"""The folder of a study: which search it belongs to, what its trials are, one process at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cce_ray.atomic import write_text
+from cce_ray.config import flatten, read_yaml
+from cce_ray.runs.folder import free_names, latest, occupied
+from cce_ray.tuning.records import TrialRecord, read_trials
+from cce_ray.tuning.settings import Search
+
+SEARCH_FILE = "search.yaml"
+BUDGET = "budget"
+FREE = ("output_dir", "tracking.", "runtime.checkpoint_seconds", "runtime.max_failures")
+"""Keys of the fixed run that a resumption may change."""
+
+
+@dataclass
+class Study:
+    """One search in its folder."""
+
+    search: Search
+    folder: Path
+    trials: int
+    """How many must be done, extensions included."""
+    records: list[TrialRecord] = field(default_factory=list)
+    run_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the search."""
+        return self.search.settings.name
+
+    def missing(self) -> int:
+        """Trials still to be run: neither done nor given up."""
+        return max(0, self.trials - sum(record.state != "running" for record in self.records))
+
+    def save(self) -> None:
+        """Write what a resumption compares with."""
+        values = self.search.to_dict() | {BUDGET: {"trials": self.trials}}
+        write_text(self.folder / SEARCH_FILE, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def open_root(searches: list[Search], resume: bool) -> Path:
+    """The folder of the whole command, as `runs.folder.open_folder` chooses it for a run. ValueError when
+    there is nothing to resume, or a name given by the user is taken."""
+    given = searches[0].base.output_dir
+    names = "+".join(search.settings.name for search in searches)
+    base = Path(given or f"cce_output/{names}").expanduser().absolute()
+    if resume:
+        folder = base if given else latest(base)
+        if not any(folder.rglob(SEARCH_FILE)):
+            raise ValueError(f"output_dir: no search to resume in {folder}; start it without --resume")
+        return folder
+    if occupied(base) and given:
+        raise ValueError(
+            f"output_dir: {base} already holds something; continue a search with --resume or choose another"
+        )
+    return next(free_names(base)) if occupied(base) else base
+
+
+def open_study(
+    search: Search, folder: Path, *, resume: bool, retry_failed: bool = False, extend: int = 0
+) -> Study:
+    """The study in a folder, with its records if it is resumed. Nothing is written.
+
+    Raises ValueError if another search lies there.
+    """
+    if not resume:
+        return Study(search, folder, search.settings.trials)
+    stored = read_yaml(folder / SEARCH_FILE)
+    trials = int(stored.pop(BUDGET)["trials"])
+    check_same(search, stored, folder)
+    records = read_trials(folder)
+    if retry_failed:
+        for record in records:
+            if record.state == "failed":
+                record.state = "running"
+    return Study(search, folder, max(trials, search.settings.trials) + extend, records)
+
+
+def check_same(search: Search, stored: dict[str, Any], folder: Path) -> None:
+    """ValueError naming the first key in which two searches differ."""
+    wanted, found = flatten(search.to_dict()), flatten(stored)
+    for key in sorted(wanted.keys() | found.keys()):
+        if key.removeprefix("run.").startswith(FREE):
+            continue
+        if wanted.get(key) != found.get(key):
+            shown = key.removeprefix("run.").removeprefix("search.")
+            raise ValueError(
+                f"{shown}: {wanted.get(key)!r}, but the search in {folder} has {found.get(key)!r}; resume it "
+                "as it was, or choose another output_dir"
+            )
