@@ -6,8 +6,8 @@ from cce_ray.distributed.plan import Nodes, check_plan, worker_resources
 from cce_ray.tuning.settings import Search
 
 SLIVER = {"memory": 2.0**20}
-"""What a trial reserves whose work is done by workers of its own: something, for Tune wants that, but no part of
-a CPU, or two workers would not fit on a machine of two CPUs beside it."""
+"""What a trial reserves whose work is done by workers of its own: something, for Tune wants that, but no part
+of a CPU, or two workers would not fit on a machine of two CPUs beside it."""
 
 
 def concurrency(search: Search, nodes: Nodes) -> int:
