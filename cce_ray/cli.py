@@ -209,6 +209,31 @@ def config(
         typer.echo(settings.resolved().to_yaml(), nl=False)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    first: Annotated[
+        str,
+        typer.Argument(metavar="[tune|train] ...", help="What `cce` should do there; a SPACE alone: tune."),
+    ],
+    address: Annotated[
+        str, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's job server, http://HOST:8265.")
+    ],
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Follow the job's output to its end.")
+    ] = True,
+) -> None:
+    """Run `cce tune ...` or `cce train ...` as a job of a cluster, with this folder as working directory."""
+    verb = [] if first in ("tune", "train") else ["tune"]
+    from cce_ray.distributed.submission import submit as hand_over
+
+    job, status = hand_over(
+        [*verb, first, *context.args], address, wait=wait, show=lambda text: typer.echo(text, nl=False)
+    )
+    typer.echo(f"{job}: {status}", err=True)
+    raise typer.Exit(0 if status == "SUCCEEDED" or not wait else 2)
+
+
 @app.command()
 def doctor(
     address: Annotated[

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,12 +33,12 @@ class Clock(Listener):
 
 
 def run(
-    data: str, limit: int, workers: int, runner: SeedRunner | None, folder: Path
+    data: str, limit: int, workers: int, runner: SeedRunner | None, folder: Path, batch: int = 250
 ) -> tuple[float, float, list[float]]:
     """(samples a second, seconds to the first step, losses) of one run."""
     shutil.rmtree(folder, ignore_errors=True)
     settings = ["data=mnist", f"data.root={data}", f"data.limit={limit}", "model=vgg4", "optimizer.epochs=2"]
-    settings += ["optimizer.batch_size=250", "method.augmentation_weight=1", "runtime.threads=1"]
+    settings += [f"optimizer.batch_size={batch}", "method.augmentation_weight=1", "runtime.threads=1"]
     settings += ["tracking.enabled=false", f"runtime.workers={workers}", f"output_dir={folder}"]
     settings += ["pseudo_labels.backend=inline", "optimizer.learning_rate=0.0005"]
     config, _ = load_run(None, [*settings, "optimizer.schedule=constant", "optimizer.warmup=0"])
@@ -52,8 +53,17 @@ def run(
     return summary.samples_per_second, (clock.first or started) - started, losses
 
 
+def unrelated(data: str, limit: int, count: int) -> float:
+    """Samples a second of `count` processes together that share nothing but the machine, each with its part
+    of the samples and of a batch: more than that no distribution of the work can give."""
+    command = [sys.executable, __file__, data, "--limit", str(limit // count), "--alone", str(250 // count)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    return sum(float(process.communicate()[0].splitlines()[-1]) for process in processes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--alone", type=int, help="one process, with batches of this size; prints samples/s")
     parser.add_argument("data")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--limit", type=int, default=1500)
@@ -62,6 +72,11 @@ def main() -> None:
     from cce_ray.distributed.training import RayTrain
 
     folder = Path(tempfile.mkdtemp(prefix="cce-bench-"))
+    if wanted.alone:
+        speed, *_ = run(wanted.data, wanted.limit, 0, None, folder / "run", wanted.alone)
+        shutil.rmtree(folder)
+        sys.stdout.write(f"{speed}\n")
+        return
     found: dict[int, list[tuple[float, float, list[float]]]] = {0: [], 1: [], 2: []}
     with connected() as nodes:
         for _ in range(wanted.repetitions):
@@ -69,6 +84,12 @@ def main() -> None:
                 runner = RayTrain(nodes) if workers else None
                 results.append(run(wanted.data, wanted.limit, workers, runner, folder / "run"))
     shutil.rmtree(folder)
+    bounds = {
+        count: statistics.median(
+            unrelated(wanted.data, wanted.limit, count) for _ in range(wanted.repetitions)
+        )
+        for count in (1, 2)
+    }
     speed = {workers: statistics.median(one[0] for one in results) for workers, results in found.items()}
     names = {0: "this process", 1: "Ray Train, 1 worker", 2: "Ray Train, 2 workers"}
     lines = ["| where | samples/s | against this process | first step after | losses of the epochs |"]
@@ -78,6 +99,11 @@ def main() -> None:
         losses = ", ".join(f"{loss:.6f}" for loss in results[0][2])
         ratio = speed[workers] / speed[0]
         lines.append(f"| {names[workers]} | {speed[workers]:.1f} | {ratio:.3f} | {start:.1f} s | {losses} |")
+    lines += [
+        "",
+        f"Two processes that share nothing but the machine: {bounds[2]:.1f} samples/s, "
+        f"{bounds[2] / bounds[1]:.3f} times one ({bounds[1]:.1f})",
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -136,6 +136,7 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(
     assert_tracked_once(folder)
 
 
+@pytest.mark.nightly  # and at random moments in tests/integration/faults.py
 def test_a_killed_driver_goes_on_where_it_was(cluster: Any, undisturbed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "driver"
     settings = [part for text in [*COMMON, *LINEAR, f"output_dir={folder}"] for part in ("--set", text)]

@@ -2,11 +2,14 @@
 
 import csv
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import yaml
 
 from cce_ray.config import load_config
 from cce_ray.runs import run_training
-from cce_ray.tuning import Options, load_search, run_search
+from cce_ray.tuning import Options, SearchSummary, load_search, run_search
 from cce_ray.tuning.records import read_trials
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -46,6 +49,25 @@ SPACE = {
 }
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray of two CPUs with its dashboard off."""
+    with head(include_dashboard=False) as address:
+        yield address
+
+
+@contextmanager
+def head(**options: Any) -> Iterator[str]:
+    from ray.cluster_utils import Cluster
+
+    Path("/tmp/ray").mkdir(exist_ok=True)
+    folder = f"/tmp/cce_ray-test-{os.getpid()}"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "temp_dir": folder, **options})
+    yield str(made.address)
+    made.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture
 def space(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
@@ -53,9 +75,17 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-def search(space: Path, folder: Path, *overrides: str, options: Options | None = None, **changes: Any) -> Any:
+def search(
+    space: Path,
+    folder: Path,
+    *overrides: str,
+    address: str,
+    resume: bool = False,
+    extend: int = 0,
+    **changes: Any,
+) -> SearchSummary:
     found = load_search(str(space), [f"output_dir={folder}", *overrides], **changes)
-    (summary,) = run_search([found], options)
+    (summary,) = run_search([found], Options(address, resume, extend=extend))
     return summary
 
 
@@ -80,34 +110,7 @@ def assert_consistent(folder: Path, trials: int) -> None:
     assert len(names) == len(set(names)) == trials + 1
 
 
-def test_a_search_ends_with_a_champion_that_its_run_file_repeats(space: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    summary = search(space, folder)
-    assert_consistent(folder, 6)
-    with (folder / "leaderboard.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["rank"]) for row in rows] == list(range(1, 7))
-    assert int(rows[0]["trial"]) == summary.champion
-    assert summary.seeds == 2
-    assert "small" in (folder / "leaderboard.html").read_text()
-    with sqlite3.connect(folder / "mlflow.db") as base:
-        (alias,) = base.execute("select name, alias, version from registered_model_aliases").fetchall()
-    assert alias[:2] == ("small", "champion")
-    # The run file gives the same numbers again, in another process of another kind.
-    config, _ = load_config(
-        folder / "best.yaml", [f"output_dir={tmp_path / 'again'}", "tracking.enabled=false"]
-    )
-    again = run_training(config, seeds=2)
-    assert again.scores["accuracy"] == pytest.approx(summary.final["accuracy"], abs=1e-12)
-    # Resuming it does nothing, extending it does what was asked.
-    search(space, folder, options=Options(resume=True))
-    assert_consistent(folder, 6)
-    search(space, folder, options=Options(resume=True, extend=2))
-    assert_consistent(folder, 8)
-    with pytest.raises(ValueError, match=r"optimizer\.epochs: 5, but the search in .* has 9"):
-        search(space, folder, "optimizer.epochs=5", options=Options(resume=True))
-
-
+# First: it starts a Ray of its own, and two on one machine confuse each other.
 def test_a_killed_search_goes_on_with_what_it_knew(space: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     command = [sys.executable, "-m", "cce_ray.cli", "tune", str(space), "--set", f"output_dir={folder}"]
@@ -131,10 +134,61 @@ def test_a_killed_search_goes_on_with_what_it_knew(space: Path, tmp_path: Path) 
             assert record == replace(done[record.number], closed=True)
 
 
-def test_trials_with_workers_of_their_own_are_stopped_without_leftovers(space: Path, tmp_path: Path) -> None:
-    """Killing such a trial would leave its workers' placement group behind, and the next one would wait."""
+def test_a_search_ends_with_a_champion_that_its_run_file_repeats(
+    space: Path, tmp_path: Path, cluster: str
+) -> None:
     folder = tmp_path / "out"
-    changes = {"trials": 3, "final": {"top": 1, "seeds": 1}}
-    summary = search(space, folder, "runtime.workers=2", "optimizer.epochs=7", **changes)
+    summary = search(space, folder, address=cluster)
+    assert_consistent(folder, 6)
+    with (folder / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["rank"]) for row in rows] == list(range(1, 7))
+    assert int(rows[0]["trial"]) == summary.champion
+    assert summary.seeds == 2
+    assert "small" in (folder / "leaderboard.html").read_text()
+    with sqlite3.connect(folder / "mlflow.db") as base:
+        (alias,) = base.execute("select name, alias, version from registered_model_aliases").fetchall()
+    assert alias[:2] == ("small", "champion")
+    # The run file gives the same numbers again, in another process of another kind.
+    config, _ = load_config(
+        folder / "best.yaml", [f"output_dir={tmp_path / 'again'}", "tracking.enabled=false"]
+    )
+    again = run_training(config, seeds=2)
+    assert again.scores["accuracy"] == pytest.approx(summary.final["accuracy"], abs=1e-12)
+    # Resuming it does nothing, extending it does what was asked.
+    search(space, folder, address=cluster, resume=True)
+    assert_consistent(folder, 6)
+    search(space, folder, address=cluster, resume=True, extend=2)
+    assert_consistent(folder, 8)
+    with pytest.raises(ValueError, match=r"optimizer\.epochs: 5, but the search in .* has 9"):
+        search(space, folder, "optimizer.epochs=5", address=cluster, resume=True)
+
+
+def nested(space: Path, folder: Path, address: str) -> None:
+    """Three trials of two workers each on two CPUs: killing one would leave the placement group of its
+    workers behind, and the next would wait for ever."""
+    better, worse = 0.02, 0.001
+    values = SPACE | {
+        "space": {"optimizer.learning_rate": {"low": worse, "high": better}},
+        "start": [{"optimizer.learning_rate": rate} for rate in (better, worse, better * 0.9)],
+        "final": {"top": 1, "seeds": 1},
+    }
+    space.write_text(yaml.safe_dump(values))
+    summary = search(space, folder, "runtime.workers=2", "optimizer.epochs=7", address=address, trials=3)
     assert_consistent(folder, 3)
-    assert summary.trials.get("stopped", 0) + summary.trials.get("collapsed", 0) >= 1
+    assert read_trials(folder)[1].state in ("stopped", "collapsed")
+    assert summary.trials["finished"] >= 1
+
+
+@pytest.mark.timeout(900)
+def test_trials_with_workers_of_their_own_are_stopped_without_leftovers(
+    space: Path, tmp_path: Path, cluster: str
+) -> None:
+    nested(space, tmp_path / "out", cluster)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_the_same_with_the_dashboard_on(space: Path, tmp_path: Path) -> None:
+    with head(include_dashboard=True) as address:
+        nested(space, tmp_path / "out", address)
