@@ -13,7 +13,7 @@ from cce_ray.runs.listener import Listener
 from cce_ray.runs.tracked import run_tags
 from cce_ray.tracking import TrackedRun, Tracker
 from cce_ray.tracking.base import Status
-from cce_ray.tuning.records import TrialRecord, best_first, write_trial
+from cce_ray.tuning.records import TrialRecord, best_first, tidy, write_trial
 from cce_ray.tuning.trial import StudyPlan
 
 STATUS: dict[str, Status] = {"running": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
@@ -117,6 +117,8 @@ class Recorder(Callback):  # type: ignore[misc]
         run.finish(STATUS.get(record.state, "FINISHED"))
         record.closed = True
         write_trial(self._plans[record.study].folder, record)
+        if record.done:
+            tidy(self._plans[record.study].folder, record.number)
         done = [one for one in self.records.values() if one.done]
         best = best_first(done)
         value = "-" if record.value is None else f"{record.value:.4f}"

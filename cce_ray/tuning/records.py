@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cce_ray.runs.folder import read_record, write_json
+from cce_ray.runs.seeds import RESULT_FILE
 
 RECORD_FILE = "trial.json"
 
@@ -48,6 +50,15 @@ class TrialRecord:
 def trial_folder(study: Path, number: int) -> Path:
     """Where a trial keeps its files."""
     return study / "trials" / f"{number:04d}"
+
+
+def tidy(study: Path, number: int) -> None:
+    """Remove what a trial that is over leaves beside its record: only the last round's models are kept."""
+    for path in trial_folder(study, number).iterdir():
+        if path.is_dir() and not path.name.startswith("seed_"):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file() and path.name not in (RECORD_FILE, RESULT_FILE):
+            path.unlink(missing_ok=True)
 
 
 def write_trial(study: Path, record: TrialRecord) -> None:
