@@ -90,8 +90,8 @@ def test_an_interrupted_run_says_how_it_goes_on_and_is_killed_for_mlflow(
         time.sleep(0.05)
     process.send_signal(number)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert told.splitlines()[-1] == "error: interrupted; cce train goes on with --resume"
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1] == "error: interrupted; the same command goes on with --resume"
     assert "Traceback" not in told
     store = sqlite3.connect(tmp_path / "run" / "mlflow.db")
     assert store.execute("select status from runs").fetchall() == [("KILLED",)]
