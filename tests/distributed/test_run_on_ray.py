@@ -190,6 +190,7 @@ def test_em_in_remote_tasks_gives_the_bits_of_em_in_the_worker(
     assert_same_bits(alone, remote)
 
 
+@pytest.mark.nightly  # test_storage.py holds the rules themselves
 def test_a_shared_storage_tells_runs_apart(cluster: Any, undisturbed: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     storage.mkdir()
