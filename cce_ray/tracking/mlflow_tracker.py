@@ -79,8 +79,8 @@ class MLflowTracker:
         try:
             with quiet():
                 run = self._existing(run_id) if run_id else None
-                if run is None:
-                    run = self._client.create_run(self._experiment_id, run_name=name)
+                if run is None:  # with its tags: a process killed here leaves a run that its parent knows
+                    run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
                 self._describe(run, params or {}, tags)
                 opened = MLflowRun(self._client, run, self._register_model)
         except (MlflowException, OSError) as error:
