@@ -62,6 +62,7 @@ def ray_cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="r2-"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # see tests/conftest.py
     try:
         with two_namespaces() as (head, worker):
             cluster = Cluster(head, worker, folder, environment)
