@@ -1,6 +1,11 @@
 import os
+from contextlib import suppress
 
 import pytest
+
+# Before anything loads the standard library's distutils, beside which torch.compile fails.
+with suppress(ImportError):
+    import setuptools  # noqa: F401
 
 # Tests that start Ray by themselves: below `uv run` its workers would build environments of their own.
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
