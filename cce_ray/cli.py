@@ -30,6 +30,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting by its dotted key; repeatable."),
 ]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
+]
+NoTrackingOption = Annotated[bool, typer.Option("--no-tracking", help="Do not write to MLflow.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 def show_version(wanted: bool) -> None:
@@ -60,18 +66,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run that lies in output_dir.")
     ] = False,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not write to MLflow.")] = False,
+    no_tracking: NoTrackingOption = False,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Train on so many Ray workers: short for runtime.workers.")
     ] = None,
     gpus_per_worker: Annotated[
         float | None, typer.Option(min=0, help="GPUs of each worker: short for runtime.gpus_per_worker.")
     ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    address: AddressOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Cluster a data set: train, evaluate, report, track."""
     from cce_ray.runs import load_run
@@ -109,7 +112,9 @@ def train(
 def tune(
     spaces: Annotated[
         list[str],
-        typer.Argument(metavar="SPACE...", help="Search space files, or built-in spaces: digits, features."),
+        typer.Argument(
+            metavar="SPACE...", help="Search space files, or built-in spaces such as digits and features."
+        ),
     ],
     overrides: SetOption = None,
     trials: Annotated[int | None, typer.Option(min=1, help="How many trials must be done.")] = None,
@@ -132,12 +137,9 @@ def tune(
         bool, typer.Option("--retry-failed", help="With --resume: failed trials once more.")
     ] = False,
     extend: Annotated[int, typer.Option(min=0, help="With --resume: so many trials more.")] = 0,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Do not write to MLflow.")] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    no_tracking: NoTrackingOption = False,
+    address: AddressOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Search settings with Ray Tune and Optuna; ends with a champion: run file, model, leaderboard."""
     from cce_ray.tuning import load_search
@@ -172,7 +174,7 @@ def predict(
     output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.parquet.")],
     overrides: SetOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Label new data with a trained model: cluster, confidence and probabilities of every sample."""
     from cce_ray.console import RichListener
@@ -236,10 +238,7 @@ def submit(
 
 @app.command()
 def doctor(
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="The Ray cluster. Default: RAY_ADDRESS, or this machine."),
-    ] = None,
+    address: AddressOption = None,
     data_root: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The data sets' folder. Default: CCE_DATA, or data.")
     ] = None,
@@ -249,7 +248,7 @@ def doctor(
             metavar="URI", help="MLflow's store. Default: MLFLOW_TRACKING_URI, or the run's folder."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Check this machine and what runs need: versions, GPU, room, Ray, MLflow, data. Exit code 2: broken."""
     from cce_ray.doctor import doctor as examine
@@ -264,7 +263,7 @@ app.add_typer(bench, name="bench")
 @bench.command("pseudo-labels")
 def bench_pseudo_labels(
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute: M = 250 and λ = 10 only.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    json: JsonOption = False,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FOLDER", help="Write the data, a page and a picture there."),

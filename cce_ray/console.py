@@ -148,6 +148,8 @@ def print_search(summary: SearchSummary) -> None:
         )
     console.print(Text(f"  {summary.objective} in the search {summary.value:.4f}"))
     for name, value in summary.final.items():
+        if name.endswith("clusters"):  # K, the same for all
+            continue
         spread = f" ± {summary.final_sd[name]:.4f}" if name in summary.final_sd else ""
         console.print(Text(f"  {name:<18} {value:.4f}{spread}  ({summary.seeds} fresh seeds)"))
     saved = 1 - summary.epochs / max(1, summary.epochs_full)

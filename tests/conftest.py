@@ -3,7 +3,8 @@ from contextlib import suppress
 
 import pytest
 
-# Before anything loads the standard library's distutils, beside which torch.compile fails.
+# torch.compile imports setuptools late. Deep in a whole run of the tests it once found the standard library's
+# distutils loaded then, which setuptools refuses; nobody can load it before setuptools now.
 with suppress(ImportError):
     import setuptools  # noqa: F401
 

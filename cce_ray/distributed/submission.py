@@ -45,7 +45,7 @@ def submit(
     except RuntimeError as error:
         if TOO_LARGE in str(error):
             raise ValueError(
-                f"--working-dir {Path.cwd()}: over 100 MiB, too large to send; name data in .rayignore"
+                f"{Path.cwd()}: over 100 MiB, too large to send; name data in .rayignore"
             ) from None
         raise ValueError(
             f"--address {address}: the job was refused: {' '.join(str(error).split())[:200]}"

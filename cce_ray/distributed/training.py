@@ -238,8 +238,8 @@ def failure(config: RunConfig, error: Any) -> Exception:
 
 
 def hand_on(job: SeedJob, mailbox: Any) -> Exception | None:
-    """Pass the workers' posts to whoever listens; what the listener raised at an epoch, for which the workers
-    are told to end."""
+    """Pass the workers' posts to whoever listens. Workers that are judged wait for the answer to an epoch:
+    they are told to end if the listener raises, and what it raised is returned for when they have."""
     import ray
 
     refusal: Exception | None = None
@@ -248,6 +248,8 @@ def hand_on(job: SeedJob, mailbox: Any) -> Exception | None:
             try:
                 job.on_epoch(*content)
             except Exception as error:
+                if job.judge is None:
+                    raise
                 refusal = error
             mailbox.answer.remote(content[0], refusal is None)
         elif kind == "note":

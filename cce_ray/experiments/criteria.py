@@ -19,9 +19,7 @@ from typing import Any
 import numpy as np
 
 from cce_ray.config import read_yaml
-from cce_ray.runs.folder import read_record
-from cce_ray.runs.seeds import CLUSTERS_FILE, RESULT_FILE, SeedResult
-from cce_ray.tuning.judging import criteria_of
+from cce_ray.tuning.finals import read_outcome
 from cce_ray.tuning.objectives import OBJECTIVES, rank_sums, value_of
 from cce_ray.tuning.records import read_trials, trial_folder
 from cce_ray.tuning.study import SEARCH_FILE
@@ -36,21 +34,14 @@ def trials_of(folder: Path) -> list[dict[str, float]]:
     return [record.criteria for record in read_trials(folder) if record.state in ("finished", "collapsed")]
 
 
-def finalists_of(folder: Path) -> list[dict[str, float]]:
+def finalists_of(folder: Path) -> list[Mapping[str, float]]:
     """Mean criteria of the finalists over their seeds, with the seeds' stability."""
-    from cce_ray.metrics import stability
-
-    found = []
+    found: list[Mapping[str, float]] = []
     for record in read_trials(folder):
         places = sorted(trial_folder(folder, record.number).glob("seed_*"))
-        results = [read_record(place / RESULT_FILE, SeedResult) for place in places]
-        histories = [result.history[-1] for result in results if result and result.history]
-        if len(histories) < 2 or len(histories) < len(places):
-            continue
-        seeds = [criteria_of(metrics) for metrics in histories]
-        mean = {key: fmean(one.get(key, 0.0) for one in seeds) for key in seeds[0]}
-        clusters = [np.load(place / CLUSTERS_FILE, allow_pickle=False) for place in places]
-        found.append(mean | {"stability": float(stability(clusters).mean())})
+        outcome = read_outcome(dict(enumerate(places)), int(record.criteria.get("clusters", 0)))
+        if len(places) > 1 and outcome and "accuracy" in outcome.mean:
+            found.append(outcome.mean)
     return found
 
 

@@ -25,6 +25,19 @@ def page(
     result: ReportInput, figures: Mapping[str, bytes], found: list[Exemplars], images: list[Pictures]
 ) -> str:
     """As HTML; ``figures`` are PNG files by name, ``images`` belong to the clusters in ``found``."""
+    return render(
+        "report.html.j2",
+        result=result,
+        headlines=headlines(result),
+        clusters=cluster_rows(result, found, images),
+        hidden=int((result.sizes > 0).sum()) - len(found),
+        config=sections(result.config),
+        figures={name: data_uri(png) for name, png in figures.items()},
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this package as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -34,15 +47,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        result=result,
-        version=__version__,
-        headlines=headlines(result),
-        clusters=cluster_rows(result, found, images),
-        hidden=int((result.sizes > 0).sum()) - len(found),
-        config=sections(result.config),
-        figures={name: data_uri(png) for name, png in figures.items()},
-    )
+    return environment.get_template(template).render(version=__version__, **values)
 
 
 def headlines(result: ReportInput) -> list[tuple[str, str, str]]:

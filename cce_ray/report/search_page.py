@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cce_ray import __version__
-from cce_ray.report.page import data_uri
+from cce_ray.report.page import data_uri, render
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,12 @@ def search_page(
     command: str,
 ) -> str:
     """As HTML; `tables` are (heading, table), `plots` PNG files by name."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("cce_ray.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("search.html.j2").render(
+    return render(
+        "search.html.j2",
         title=title,
         lead=lead,
         tables=tables,
         plots={name: data_uri(png) for name, png in plots.items()},
         best=best,
         command=command,
-        version=__version__,
     )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_ATTEMPTS = 30.0  # a dead server costs seconds a call, more than many an epoch
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # no agent with LLM traces
+_MOST_RUNS = 50_000  # what MLflow gives at once
 _LONGEST_PARAM, _LONGEST_TAG, _PARAMS_PER_CALL, _METRICS_PER_CALL = 6000, 5000, 100, 1000
 
 
@@ -98,12 +99,15 @@ class MLflowTracker:
         """Delete the runs below a run that nobody knows."""
         if parent_id is None:
             return
-        found = self._client.search_runs(
-            [self._experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'", max_results=50_000
-        )
-        for run in found:
-            if run.info.run_id not in kept:
-                self._client.delete_run(run.info.run_id)
+        below = f"tags.`mlflow.parentRunId` = '{parent_id}'"
+        try:
+            for run in self._client.search_runs([self._experiment_id], below, max_results=_MOST_RUNS):
+                if run.info.run_id not in kept:
+                    self._client.delete_run(run.info.run_id)
+        except (MlflowException, OSError) as error:
+            _logger.warning(
+                "MLflow could not look through the runs below %s: %s", parent_id, _one_line(error)
+            )
 
     def _existing(self, run_id: str) -> Any:
         """The run to continue, set running again; None if it is gone."""

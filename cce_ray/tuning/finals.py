@@ -159,7 +159,7 @@ def keep(
     with finishing(run):
         if "problem" in answer:
             listener.warn(f"{study.name} trial {record.number}, seed {seed}: {answer['problem']}")
-            result = SeedResult(seed, run.id, {}, 0, 0.0, None, 0.0, 0.0, answer["problem"])
+            result = without_result(seed, answer["problem"], run.id)
         else:
             result = SeedResult(**answer["result"] | {"run_id": run.id})
         folder = seed_folder(study, record.number, seed, plan.name)
@@ -173,6 +173,11 @@ def keep(
     listener.note(f"{study.name} trial {record.number}, seed {seed}: {shown(result)}")
 
 
+def without_result(seed: int, problem: str, run_id: str | None = None) -> SeedResult:
+    """What is kept of a seed that diverged, or whose settings do not fit."""
+    return SeedResult(seed, run_id, {}, 0, 0.0, None, 0.0, 0.0, problem)
+
+
 def shown(result: SeedResult) -> str:
     """A seed's result in a few words."""
     scores = [f"{name} {value:.4f}" for name, value in result.scores.items()]
@@ -184,7 +189,10 @@ def finalists(study: Study, plan: StudyPlan) -> list[Finalist]:
     joint search by their sum over the data sets."""
     found = []
     for record in candidates(study):
-        outcomes = {part.name: outcome(study, part, record) for part in plan.parts}
+        outcomes = {}
+        for part in plan.parts:
+            seeds = {seed: seed_folder(study, record.number, seed, part.name) for seed in final_seeds(study)}
+            outcomes[part.name] = read_outcome(seeds, part.dataset.num_clusters)
         if all(outcomes.values()):
             found.append(Finalist(record, {name: one for name, one in outcomes.items() if one}))
     if not found:
@@ -205,11 +213,10 @@ def merits(means: list[dict[str, float]], objective: str, plan: StudyPlan) -> np
     return np.array([plan.scaled(value) if len(known) == 1 else value for value in values])
 
 
-def outcome(study: Study, plan: StudyPlan, record: TrialRecord) -> Outcome | None:
-    """Criteria over the fresh seeds, None if some are missing; a seed that diverged counts with the worst of
-    everything."""
-    folders = {seed: seed_folder(study, record.number, seed, plan.name) for seed in final_seeds(study)}
-    nothing = {"used": 0.0, "clusters": float(plan.dataset.num_clusters)}
+def read_outcome(folders: dict[int, Path], num_clusters: int) -> Outcome | None:
+    """Criteria over the seeds in {seed: folder}, None if some are missing; a seed that diverged counts with
+    the worst of everything."""
+    nothing = {"used": 0.0, "clusters": float(num_clusters)}
     seeds: dict[int, dict[str, float]] = {}
     for seed, folder in folders.items():
         result = read_record(folder / RESULT_FILE, SeedResult)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ from cce_ray.atomic import replacing, write_text
 from cce_ray.config import flatten
 from cce_ray.runs.artifacts import launcher, short
 from cce_ray.runs.folder import read_record, write_json
-from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative
 from cce_ray.tracking import TrackedRun, Tracker
 from cce_ray.tracking.environment import device_name, git_commit
@@ -64,16 +63,13 @@ class SearchSummary:
     device: str = "cpu"
     threads: int = 1
     commit: str | None = None
-    notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-def publish(
-    study: Study, plan: StudyPlan, parent: TrackedRun, tracker: Tracker, listener: Listener
-) -> SearchSummary:
+def publish(study: Study, plan: StudyPlan, parent: TrackedRun, tracker: Tracker) -> SearchSummary:
     """Write everything to the study's folder and its tracked run. ValueError if no trial was done."""
     ranking = finalists(study, plan)
     best = candidates(study)

@@ -71,26 +71,26 @@ def run_search(
     """
     options, listener = options or Options(), listener or Listener()
     searches = [with_threads(search) for search in searches]
+    names = [search.settings.name for search in searches]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"name: {' and '.join(names)}: two searches of one name; set name in one of the files"
+        )
     if options.joint:
         check_joint(searches)
     if address_of(options.address) == "local":
         for search in searches:
             concurrency(search, this_machine())
     root = open_root(list(searches), options.resume)
-    several = len(searches) > 1 and not options.joint
-    studies = [opened(search, root, several, options) for search in searches]
-    plans = {study.name: plan_of(study, listener) for study in studies}
-    if options.joint:
-        studies = studies[:1]
+    studies = opened(searches, root, options)
+    plans = {search.settings.name: plan_of(search, root, studies, listener) for search in searches}
     with ExitStack() as stack:
         stack.enter_context(locked(root, resumed=options.resume, marker=SEARCH_FILE))
         tracker = make_tracker(searches[0].base.tracking, root)
         nodes = stack.enter_context(connected(options.address))
         most = min(concurrency(search, nodes) for search in searches)
-        if not all(in_memory(plan.dataset) for plan in plans.values()):
-            check_nodes({path: key for search in searches for path, key in data_paths(search.base).items()})
-        else:
-            check_nodes({})
+        far = [plan for plan in plans.values() if not in_memory(plan.dataset)]
+        check_nodes({path: key for plan in far for path, key in data_paths(plan.search.base).items()})
         for study in studies:
             study.folder.mkdir(parents=True, exist_ok=True)
             study.save()
@@ -115,17 +115,20 @@ def with_threads(search: Search) -> Search:
     return Search(search.settings, base.model_copy(update={"runtime": runtime}).resolved())
 
 
-def opened(search: Search, root: Path, several: bool, options: Options) -> Study:
-    """The study of a search, in the root folder or, if there are several, in a folder of its own there."""
-    folder = root / search.settings.name if several else root
-    return open_study(
-        search, folder, resume=options.resume, retry_failed=options.retry_failed, extend=options.extend
-    )
+def opened(searches: Sequence[Search], root: Path, options: Options) -> list[Study]:
+    """One study for all searches together, in the root folder, or one each: of several in a folder of its own
+    there."""
+    how: dict[str, Any] = {"resume": options.resume, "retry_failed": options.retry_failed}
+    how["extend"] = options.extend
+    if options.joint:
+        return [open_study(searches[0], root, also=searches[1:], **how)]
+    several = len(searches) > 1
+    return [open_study(one, root / one.settings.name if several else root, **how) for one in searches]
 
 
-def plan_of(study: Study, listener: Listener) -> StudyPlan:
-    """The data and the judge of a study. ValueError if they do not fit the search."""
-    search = study.search
+def plan_of(search: Search, root: Path, studies: Sequence[Study], listener: Listener) -> StudyPlan:
+    """The data and the judge of a search. ValueError if they do not fit it."""
+    folder = next((study.folder for study in studies if study.search is search), root)
     dataset = search.base.data.load()
     for note in dataset.notes:
         listener.warn(note)
@@ -133,7 +136,7 @@ def plan_of(study: Study, listener: Listener) -> StudyPlan:
     check_objective(search, dataset)
     criterion = OBJECTIVES[search.settings.objective].searched
     judge = make_judge(dataset, search.settings.embedding, criterion, tuple(search.judged_epochs))
-    return StudyPlan(search, dataset, judge, study.folder, code_version())
+    return StudyPlan(search, dataset, judge, folder, code_version())
 
 
 def check_objective(search: Search, dataset: Dataset) -> None:
@@ -187,7 +190,7 @@ class Seeking:
                 raise
             self.listener.note("interrupted: the best so far is kept")
         summaries = [
-            publish(study, self.plans[study.name], self.parents[study.name], self.tracker, self.listener)
+            publish(study, self.plans[study.name], self.parents[study.name], self.tracker)
             for study in self.studies
         ]
         if interrupted:

@@ -15,7 +15,6 @@ import ray
 class _StopList:
     def __init__(self) -> None:
         self._numbers: set[int] = set()
-        self._groups: dict[int, str] = {}
 
     def add(self, number: int) -> None:
         """The scheduler stops a trial."""
@@ -25,20 +24,7 @@ class _StopList:
         """Whether a trial should end."""
         return number in self._numbers
 
-    def swap(self, number: int, group: str) -> str | None:
-        """Note the placement group of a trial's workers; returns the one noted before."""
-        before, self._groups[number] = self._groups.get(number), group
-        return before
-
 
 def make_stop_list() -> Any:
     """An actor that needs none of the CPUs that Ray schedules."""
     return ray.remote(_StopList).options(num_cpus=0).remote()
-
-
-def remove_group(group: str) -> None:
-    """Free what the workers of a trial that was killed still hold."""
-    from ray._raylet import PlacementGroupID
-    from ray.util.placement_group import PlacementGroup, remove_placement_group
-
-    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from cce_ray.tuning.records import TrialRecord, read_trials
 from cce_ray.tuning.settings import Search
 
 SEARCH_FILE = "search.yaml"
-BUDGET = "budget"
+BUDGET, JOINT = "budget", "joint"
 FREE = ("output_dir", "tracking.", "runtime.checkpoint_seconds", "runtime.max_failures")
 """Keys of the fixed run that a resumption may change."""
 
@@ -29,7 +30,8 @@ class Study:
     trials: int
     """How many must be done, extensions included."""
     records: list[TrialRecord] = field(default_factory=list)
-    run_id: str | None = None
+    also: tuple[Search, ...] = ()
+    """In a joint search: those of the other data sets."""
 
     @property
     def name(self) -> str:
@@ -42,8 +44,13 @@ class Study:
 
     def save(self) -> None:
         """Write what a resumption compares with."""
-        values = self.search.to_dict() | {BUDGET: {"trials": self.trials}}
+        values = described(self.search, self.also) | {BUDGET: {"trials": self.trials}}
         write_text(self.folder / SEARCH_FILE, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def described(search: Search, also: Sequence[Search]) -> dict[str, Any]:
+    """Everything that makes two searches the same one."""
+    return search.to_dict() | {JOINT: {other.settings.name: other.to_dict() for other in also}}
 
 
 def open_root(searches: list[Search], resume: bool) -> Path:
@@ -65,30 +72,36 @@ def open_root(searches: list[Search], resume: bool) -> Path:
 
 
 def open_study(
-    search: Search, folder: Path, *, resume: bool, retry_failed: bool = False, extend: int = 0
+    search: Search,
+    folder: Path,
+    *,
+    also: Sequence[Search] = (),
+    resume: bool,
+    retry_failed: bool = False,
+    extend: int = 0,
 ) -> Study:
     """The study in a folder, with its records if it is resumed. Nothing is written.
 
     Raises ValueError if another search lies there.
     """
     if not resume:
-        return Study(search, folder, search.settings.trials)
+        return Study(search, folder, search.settings.trials, also=tuple(also))
     stored = read_yaml(folder / SEARCH_FILE)
     trials = int(stored.pop(BUDGET)["trials"])
-    check_same(search, stored, folder)
+    check_same(described(search, also), stored, folder)
     records = read_trials(folder)
     if retry_failed:
         for record in records:
             if record.state == "failed":
                 record.state = "running"
-    return Study(search, folder, max(trials, search.settings.trials) + extend, records)
+    return Study(search, folder, max(trials, search.settings.trials) + extend, records, tuple(also))
 
 
-def check_same(search: Search, stored: dict[str, Any], folder: Path) -> None:
+def check_same(asked: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:
     """ValueError naming the first key in which two searches differ."""
-    wanted, found = flatten(search.to_dict()), flatten(stored)
+    wanted, found = flatten(asked), flatten(stored)
     for key in sorted(wanted.keys() | found.keys()):
-        if key.removeprefix("run.").startswith(FREE):
+        if key.rpartition("run.")[2].startswith(FREE):
             continue
         if wanted.get(key) != found.get(key):
             shown = key.removeprefix("run.").removeprefix("search.")

@@ -12,7 +12,7 @@ from cce_ray.atomic import write_text
 from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import RESULT_FILE, SeedResult
-from cce_ray.tuning.finals import candidates, final_seeds, remote_task, seed_folder
+from cce_ray.tuning.finals import candidates, final_seeds, remote_task, seed_folder, without_result
 from cce_ray.tuning.judging import criteria_of
 from cce_ray.tuning.leaderboard import to_csv
 from cce_ray.tuning.records import TrialRecord
@@ -32,7 +32,7 @@ def transfer(
     """Run what is missing, as Ray tasks, and write the table; a row a finalist, columns for every set."""
     import ray
 
-    jobs: dict[Any, tuple[Path, str]] = {}
+    jobs: dict[Any, tuple[Path, int, str]] = {}
     for study in studies:
         for record in candidates(study):
             for other in (one for one in studies if one is not study):
@@ -41,19 +41,19 @@ def transfer(
                     if read_record(folder / RESULT_FILE, SeedResult) is None:
                         arguments = (references[other.name], other.name, record.sample, seed)
                         title = f"{study.name} trial {record.number} on {other.name}, seed {seed}"
-                        jobs[remote_task(other).remote(*arguments)] = (folder, title)
+                        jobs[remote_task(other).remote(*arguments)] = (folder, seed, title)
     if jobs:
         listener.note(f"transfer: {len(jobs)} runs of the finalists on the other data sets")
     while jobs:
         (ready,), _ = ray.wait(list(jobs), num_returns=1)
-        folder, title = jobs.pop(ready)
+        folder, seed, title = jobs.pop(ready)
         answer = ray.get(ready)
         problem = answer.get("problem")
         folder.mkdir(parents=True, exist_ok=True)
-        nothing = SeedResult(0, None, {}, 0, 0.0, None, 0.0, 0.0, problem)
-        write_json(folder / RESULT_FILE, answer["result"] if problem is None else asdict(nothing))
         if problem:
             listener.warn(f"{title}: {problem}")
+        result = asdict(without_result(seed, problem)) if problem else answer["result"]
+        write_json(folder / RESULT_FILE, result)
     rows = [row(studies, plans, root, study, record) for study in studies for record in candidates(study)]
     write_text(root / TABLE_FILE, to_csv(rows))
     return root / TABLE_FILE

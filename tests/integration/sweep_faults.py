@@ -17,16 +17,17 @@ import json
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import yaml
 
 from cce_ray.tuning.records import TrialRecord, read_trials
@@ -59,17 +60,21 @@ class Attempt:
     problems: list[str]
 
 
-def children(title: bytes) -> list[int]:
-    """Processes whose command line begins with `title`."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if line.startswith(title):
-            found.append(int(folder.name))
-    return found
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that it has started, directly or not."""
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """SIGKILL to all of them."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=20)
 
 
 def problems_of(folder: Path, before: dict[int, TrialRecord]) -> list[str]:
@@ -125,13 +130,17 @@ class Command:
     def succeeded(self) -> bool:
         return self.process.returncode == 0
 
+    def family(self) -> list[psutil.Process]:
+        """The command, its Ray and the workers of that."""
+        return family(self.process.pid)
+
     def kill(self) -> None:
-        """The command and its Ray (which it started in sessions of their own)."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """All of it at once."""
+        kill(self.family())
         self.process.wait()
 
     def close(self) -> None:
-        pass
+        """Nothing: its Ray ends with it."""
 
 
 class Job:
@@ -153,6 +162,7 @@ class Job:
 
     def start(self, *more: str) -> None:
         work = ["--num-cpus=2", "--port=6399", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
+        work += [f"--temp-dir={self.work / 'ray'}"]
         with self.log.open("ab") as log:
             head = self.ray("start", "--head", *work)
             subprocess.run(head, env=self.environment, stdout=log, stderr=log, check=True)
@@ -177,22 +187,27 @@ class Job:
     def succeeded(self) -> bool:
         return self.process is not None and self.process.returncode == 0
 
+    def family(self) -> list[psutil.Process]:
+        """The head's processes, known by their folder, what these have started, and the submission."""
+        mine = [
+            one
+            for one in psutil.process_iter(["cmdline"])
+            if str(self.work) in " ".join(one.info["cmdline"] or [])
+        ]
+        submission = [self.process.pid] if self.process else []
+        found = {one.pid: one for pid in [*(one.pid for one in mine), *submission] for one in family(pid)}
+        found.pop(os.getpid(), None)
+        return list(found.values())
+
     def kill(self) -> None:
         """The head, with everything on it, at once."""
-        assert self.process
-        end_ray()
-        self.process.kill()
-        self.process.wait()
+        kill(self.family())
+        if self.process:
+            self.process.wait()
 
     def close(self) -> None:
-        end_ray()
-
-
-def end_ray() -> None:
-    """SIGKILL to every process of a Ray on this machine."""
-    pattern = "ray/core/src/ray|ray::|ray/_private|ray/dashboard|ray/autoscaler|jobs/sweep.py"
-    subprocess.run(["pkill", "-9", "-f", pattern], check=False)
-    time.sleep(1)
+        """The head outlives the job."""
+        kill(self.family())
 
 
 def attempt(kind: str, work: Path, chance: random.Random) -> Attempt:
@@ -211,14 +226,13 @@ def attempt(kind: str, work: Path, chance: random.Random) -> Attempt:
         time.sleep(delay)
         moment = time.monotonic() - started
         if kind == "trial":
-            trials = children(b"ray::ImplicitFunc") + children(b"ray::trial_function")
+            trials = [one for one in search.family() if "ray::ImplicitFunc" in " ".join(one.cmdline())]
             if trials:
-                os.kill(chance.choice(trials), signal.SIGKILL)
+                kill([chance.choice(trials)])
             before = {record.number: record for record in read_trials(search.folder) if record.done}
         else:
             search.kill()
             before = {record.number: record for record in read_trials(search.folder) if record.done}
-            end_ray()
             there = any(search.folder.rglob("search.yaml"))
             search.start(*(["--resume"] if there else []))
         deadline = time.monotonic() + LONGEST
@@ -233,7 +247,6 @@ def attempt(kind: str, work: Path, chance: random.Random) -> Attempt:
         if search.running():
             search.kill()
         search.close()
-        end_ray()
 
 
 def table(attempts: list[Attempt]) -> str:

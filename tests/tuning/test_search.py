@@ -164,7 +164,7 @@ def test_a_search_ends_with_a_champion_that_its_run_file_repeats(
         search(space, folder, "optimizer.epochs=5", address=cluster, resume=True)
 
 
-def nested(space: Path, folder: Path, address: str) -> None:
+def assert_nested_search_ends(space: Path, folder: Path, address: str) -> None:
     """Three trials of two workers each on two CPUs: killing one would leave the placement group of its
     workers behind, and the next would wait for ever."""
     better, worse = 0.02, 0.001
@@ -184,11 +184,11 @@ def nested(space: Path, folder: Path, address: str) -> None:
 def test_trials_with_workers_of_their_own_are_stopped_without_leftovers(
     space: Path, tmp_path: Path, cluster: str
 ) -> None:
-    nested(space, tmp_path / "out", cluster)
+    assert_nested_search_ends(space, tmp_path / "out", cluster)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_the_same_with_the_dashboard_on(space: Path, tmp_path: Path) -> None:
     with head(include_dashboard=True) as address:
-        nested(space, tmp_path / "out", address)
+        assert_nested_search_ends(space, tmp_path / "out", address)

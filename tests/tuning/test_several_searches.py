@@ -83,3 +83,8 @@ def test_a_joint_search_scores_a_sample_by_all_data_sets(tmp_path: Path) -> None
     assert {"one/accuracy", "two/accuracy"} <= set(summary.final)
     assert (folder / "best.yaml").exists()
     assert (folder / "best-two.yaml").exists()
+    (again,) = run_search(searches, Options(joint=True, resume=True))
+    assert again.final == summary.final
+    other = [searches[0], make(tmp_path, "two", 3.0, final={"top": 1, "seeds": 2})]
+    with pytest.raises(ValueError, match=r"joint\.two\.search\.final\.top: 1, but "):
+        run_search(other, Options(joint=True, resume=True))
