@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "estimator": TRAINING | {"training"},
     "distributed": DISTRIBUTED,
     "tuning": TUNING,
-    "experiments": TUNING | {"tuning", "estimator"},
+    "experiments": TUNING | {"tuning", "estimator", "console"},
     "console": {"runs", "tuning"},
     "doctor": {"data", "distributed", "pseudo_labels", "tracking"},
     "cli": TUNING | {"tuning", "experiments", "console", "doctor"},

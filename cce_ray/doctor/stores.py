@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +40,7 @@ def mlflow_store(uri: str | None) -> Check:
     if location.database and not Path(given.removeprefix("sqlite:///")).expanduser().is_absolute():
         remedy = f"write {location.uri}, or every folder has a store of its own"
         return Check(name, None, f"{given}: relative, {location.database} here", remedy)
-    shown = re.sub(r"//[^/@]*@", "//", location.uri)  # without a password
-    return Check(name, True, f"runs go to {shown}")
+    return Check(name, True, f"runs go to {location.shown}")
 
 
 def try_out(location: Location) -> None:

@@ -1,9 +1,12 @@
-"""Which criterion finds good clusters without labels? `python -m cce_ray.experiments.criteria STUDY...`
+"""Which criterion finds good clusters without labels? `python -m cce_ray.experiments.criteria FOLDER`
 
-Reads the records of finished searches on labelled data (folders written by `cce tune`) and renders, for every
-criterion, its Spearman correlation with accuracy over the trials and its regret: the accuracy of the best
-trial minus that of the trial it would choose. Of the finalists, which were trained with several fresh seeds,
-the same by means, where stability over the seeds and the sum of ranks can take part. `-o FILE.md` keeps it.
+Searches five labelled data sets with the default objective, which uses no label, every trial trained to its
+end, each search in a folder of FOLDER (what is there is kept, what was interrupted goes on): digits, the two
+feature sets and a part of MNIST in `--data`, and a synthetic long tail; a set that is absent is named. Then
+renders, for every criterion, its Spearman correlation with accuracy over the trials and its regret: the
+accuracy of the best trial minus that of the trial it would choose. Of the finalists, which were trained with
+several fresh seeds, the same by means, where stability over the seeds and the sum of ranks can take part.
+`-o FILE.md` keeps it. `--studies` renders other searches (folders written by `cce tune`) instead.
 """
 
 from __future__ import annotations
@@ -19,14 +22,68 @@ from typing import Any
 import numpy as np
 
 from cce_ray.config import read_yaml
+from cce_ray.console import RichListener
+from cce_ray.tuning import Options, Search, load_search, run_search
 from cce_ray.tuning.finals import read_outcome
 from cce_ray.tuning.objectives import OBJECTIVES, rank_sums, value_of
+from cce_ray.tuning.publishing import SUMMARY_FILE
 from cce_ray.tuning.records import read_trials, trial_folder
 from cce_ray.tuning.study import SEARCH_FILE
 
 CRITERIA = ("generalization", "silhouette", "mutual_information", "loss")
 FINALISTS = ("generalization", "silhouette", "stability", "mutual_information", "sum of ranks")
 Rows = Sequence[Mapping[str, float]]
+SETS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
+    "digits": ("digits", None, {}),
+    "cifar10-features": ("features", "cifar10_test_resnet50.npz", {}),
+    "mnist-features": ("features", "mnist_test_resnet50.npz", {}),
+    "mnist-part": ("digits", "MNIST", {"data.name": "mnist", "data.limit": 2000, "optimizer.epochs": 20}),
+    "long-tail": ("features", None, {"pseudo_labels.prior": "estimate"}),
+}
+"""{name: (built-in space, what must lie in the data folder, changes to the fixed run)}."""
+
+
+def long_tail(path: Path) -> Path:
+    """Ten Gaussian clusters in 16 dimensions whose sizes fall from 1,288 to 43 samples (30:1), as .npz."""
+    random = np.random.default_rng(0)
+    shares = 30.0 ** (-np.arange(10) / 9)
+    labels = np.repeat(np.arange(10), np.round(4000 * shares / shares.sum()).astype(int))
+    features = 1.2 * random.normal(size=(10, 16))[labels] + random.normal(size=(len(labels), 16))
+    np.savez(path, features=features.astype(np.float32), labels=labels)
+    return path
+
+
+def search_of(name: str, data: Path | None, folder: Path, trials: int) -> Search | None:
+    """The search of one of SETS; None if its data are absent."""
+    space, file, changes = SETS[name]
+    if file and (data is None or not (data / file).exists()):
+        return None
+    changes = changes | {"output_dir": str(folder / name)}
+    if name == "long-tail":
+        changes["data.path"] = str(long_tail(folder / "long_tail.npz"))
+    elif space == "features":
+        changes["data.path"] = str(data and data / str(file))
+    elif file:
+        changes["data.root"] = str(data)
+    settings = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    return load_search(space, settings, name=name, trials=trials, scheduler={"name": "none"})
+
+
+def searched(data: Path | None, folder: Path, trials: int) -> list[Path]:
+    """Run the searches that are missing; the folders of all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for name in SETS:
+        search = search_of(name, data, folder, trials)
+        if search is None:
+            sys.stderr.write(f"{name}: skipped, {SETS[name][1]} is not in --data\n")
+            continue
+        begun = (folder / name / SEARCH_FILE).exists()
+        if not (folder / name / SUMMARY_FILE).exists():
+            with RichListener() as listener:
+                run_search([search], Options(resume=begun), listener)
+        found.append(folder / name)
+    return found
 
 
 def trials_of(folder: Path) -> list[dict[str, float]]:
@@ -74,7 +131,7 @@ def study(folder: Path) -> dict[str, Any]:
     if len(trials) < 3 or "accuracy" not in trials[0]:
         raise ValueError(f"{folder}: fewer than three finished trials with labels; give another search")
     return {
-        "name": f"{stored['search']['name']} ({folder.name})",
+        "name": stored["search"]["name"],
         "objective": stored["search"]["objective"],
         "trials": len(trials),
         "best": max(row["accuracy"] for row in trials),
@@ -131,10 +188,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("cce_output/criteria"))
+    parser.add_argument("--data", type=Path, help="the folder of MNIST and of the feature files")
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--studies", nargs="+", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     wanted = parser.parse_args()
-    found = [study(folder) for folder in wanted.studies]
+    folders = wanted.studies or searched(wanted.data, wanted.folder, wanted.trials)
+    found = [study(folder) for folder in folders]
     text = page(found, git_commit(), device_name(torch.device("cpu")))
     if wanted.output:
         wanted.output.write_text(text, encoding="utf-8")

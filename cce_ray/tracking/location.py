@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import sqlite3
@@ -31,18 +32,28 @@ class Location:
         return Path(self.uri.removeprefix(_PREFIX)) if self.uri.startswith(_PREFIX) else None
 
     @property
+    def shown(self) -> str:
+        """The URI as it may be shown and logged."""
+        return without_password(self.uri)
+
+    @property
     def ui(self) -> str:
         """The command that serves the store, or the server's address."""
         if self.uri.startswith("http"):
-            return self.uri
-        return f"mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
+            return self.shown
+        return f"mlflow ui --backend-store-uri {shlex.quote(self.shown)}"
 
     def page(self, experiment_id: str) -> str | None:
         """The address of an experiment's training runs, with `mlflow ui` on its default port."""
         if self.uri.startswith("databricks"):
             return None
-        server = self.uri.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
+        server = self.shown.rstrip("/") if self.uri.startswith("http") else "http://127.0.0.1:5000"
         return f"{server}/#/experiments/{experiment_id}?workflowType=machine_learning"
+
+
+def without_password(uri: str) -> str:
+    """The URI with *** for a password, as SQLAlchemy writes it."""
+    return re.sub(r"//([^/@:]*):[^/@]*@", r"//\1:***@", uri)
 
 
 def locate(uri: str | None, output_dir: Path, environment: Mapping[str, str] = os.environ) -> Location:
@@ -80,7 +91,7 @@ def check(location: Location) -> None:
         port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
     except ValueError:
         raise ValueError(
-            f"tracking.uri: {location.uri!r} has no valid port; write it as http://HOST:5000"
+            f"tracking.uri: {location.shown!r} has no valid port; write it as http://HOST:5000"
         ) from None
     if parts.hostname is None or port is None or _proxied(parts.scheme, parts.hostname):
         return

@@ -34,7 +34,7 @@ def download_model(uri: str) -> Path:
     except (MlflowException, OSError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ValueError(
-            f"model: {uri} cannot be fetched from {place.uri} ({reason}); "
+            f"model: {uri} cannot be fetched from {place.shown} ({reason}); "
             "set MLFLOW_TRACKING_URI to the store that holds it"
         ) from None
     files = sorted(folder.rglob("model.pt"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cce_ray.tracking.base import NullRun, Status, TrackedRun
-from cce_ray.tracking.location import check, locate, single_process
+from cce_ray.tracking.location import check, locate, single_process, without_password
 from cce_ray.tracking.quiet import quiet
 from cce_ray.tracking.tracking_settings import TrackingSettings
 
@@ -45,7 +45,7 @@ class MLflowTracker:
     def __init__(self, settings: TrackingSettings, output_dir: Path) -> None:
         place = locate(settings.uri, output_dir)
         check(place)
-        self.location: str | None = place.uri
+        self.location: str | None = place.shown
         self.ui: str | None = place.ui
         self.page: str | None = None
         self._register_model = settings.register_model
@@ -60,7 +60,7 @@ class MLflowTracker:
             raise
         except Exception as error:  # MLflow lets those of SQLAlchemy, alembic and database drivers through
             raise ValueError(
-                f"tracking.uri: MLflow cannot use {place.uri} ({_one_line(error)});"
+                f"tracking.uri: MLflow cannot use {place.shown} ({_one_line(error)});"
                 " correct tracking.uri, or set tracking.enabled=false"
             ) from error
 
@@ -242,8 +242,9 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
 
 
 def _text(value: object) -> str:
-    """A parameter's value as it is written in YAML and in --set, within MLflow's limit."""
+    """A parameter's value as it is written in YAML and in --set, within MLflow's limit, no password in it."""
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    text = without_password(text)
     return text if len(text) <= _LONGEST_PARAM else text[: _LONGEST_PARAM - 1] + "…"
 
 

@@ -52,7 +52,7 @@ def test_stores_that_can_be_used(clean: Path, nobody: str, monkeypatch: pytest.M
         server.listen()
         place = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@{place}")
-        assert mlflow_store(None) == Check("mlflow store", True, f"runs go to http://{place}")
+        assert mlflow_store(None) == Check("mlflow store", True, f"runs go to http://me:***@{place}")
     check = mlflow_store(f"http://{nobody}")
     assert check.ok is False and check.found.startswith(f"no server answers at {nobody}")
 

@@ -53,6 +53,16 @@ def test_stores_that_keep_nothing_or_are_gone_are_refused(uri: str, tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("uri", ["postgresql://me:se:cret@host/base", "https://me:se:cret@host:5000"])
+def test_a_password_is_used_but_not_shown(uri: str, tmp_path: Path) -> None:
+    place = locate(uri, tmp_path, {})
+    assert place.uri == uri
+    for text in (place.shown, place.ui, place.page("1") or ""):
+        assert "cret" not in text
+    assert "me:***@host" in place.shown
+    assert locate("http://host:5000", tmp_path, {}).shown == "http://host:5000"
+
+
 @pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
 def test_an_absent_server_is_found_at_once(
     scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
