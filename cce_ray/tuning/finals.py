@@ -22,7 +22,7 @@ from cce_ray.runs.tracked import finishing, run_tags
 from cce_ray.runs.training import final_metrics
 from cce_ray.tracking import Tracker
 from cce_ray.tuning.judging import criteria_of
-from cce_ray.tuning.objectives import OBJECTIVES, rank_sums
+from cce_ray.tuning.objectives import OBJECTIVES, merit
 from cce_ray.tuning.records import TrialRecord, best_first, trial_folder
 from cce_ray.tuning.resources import trial_resources
 from cce_ray.tuning.study import Study
@@ -68,10 +68,18 @@ def final_seeds(study: Study) -> list[int]:
 
 
 def candidates(study: Study) -> list[TrialRecord]:
-    """The trials of the last round, best first: those that were trained to the end, if there are any."""
+    """The trials of the last round, best first: those that were trained to the end, if there are any.
+
+    One of several places is for the best of the starting samples: what is known to work is the yardstick.
+    """
+    top = study.search.settings.final.top
     ended = best_first(record for record in study.records if record.state == "finished")
     rest = best_first(record for record in study.records if record.state in ("stopped", "collapsed"))
-    return (ended or rest)[: study.search.settings.final.top]
+    chosen = (ended or rest)[:top]
+    known = [one for one in ended + rest if one.sample in study.search.start]
+    if top > 1 and known and not any(one in chosen for one in known):
+        chosen[top - 1 :] = known[:1]
+    return chosen
 
 
 def seed_folder(study: Study, number: int, seed: int, part: str) -> Path:
@@ -209,7 +217,7 @@ def merits(means: list[dict[str, float]], objective: str, plan: StudyPlan) -> np
     deciding = OBJECTIVES[objective].deciding
     # With one seed only stability says nothing of any of them.
     known = tuple(name for name in deciding if all(name in one for one in means)) or deciding
-    values = rank_sums(means, known)
+    values = [merit(criteria, known) for criteria in means]
     return np.array([plan.scaled(value) if len(known) == 1 else value for value in values])
 
 

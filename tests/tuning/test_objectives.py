@@ -1,10 +1,10 @@
-"""What a search maximises: finite, gated, and for finalists by ranks."""
+"""What a search maximises: finite, gated, and what decides among finalists."""
 
 import math
 
 import pytest
 
-from cce_ray.tuning.objectives import OBJECTIVES, rank_sums, value_of, worst
+from cce_ray.tuning.objectives import OBJECTIVES, merit, value_of, worst
 
 GOOD = {"generalization": 0.8, "silhouette": 0.1, "mutual_information": 2.0, "loss": 1.0, "used": 10.0,
         "clusters": 10.0, "accuracy": 0.7, "nmi": 0.6, "ari": 0.5, "stability": 0.9}  # fmt: skip
@@ -26,8 +26,9 @@ def test_a_collapse_is_worst_however_well_it_does(criterion: str) -> None:
     assert worst(criterion) < value_of(criterion, nine) < value_of(criterion, GOOD)
 
 
-def test_finalists_are_ranked_by_the_sum_of_their_ranks() -> None:
-    first = GOOD
-    second = GOOD | {"generalization": 0.9, "silhouette": 0.0, "stability": 0.1}
-    assert rank_sums([first, second], ("generalization", "silhouette", "stability")) == [5.0, 4.0]
-    assert rank_sums([first, second], ("generalization",)) == pytest.approx([0.8, 0.9])
+def test_finalists_go_by_generalization_times_stability_and_by_a_single_criterion_as_it_is() -> None:
+    deciding = OBJECTIVES["combined"].deciding
+    assert merit(GOOD, deciding) == pytest.approx(0.8 * 0.9)
+    assert merit(GOOD | {"generalization": 0.9, "stability": 0.1}, deciding) < merit(GOOD, deciding)
+    assert merit(GOOD | {"used": 2.0, "stability": 1.0}, deciding) == 0.0
+    assert merit(GOOD, ("ari",)) == 0.5
