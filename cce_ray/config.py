@@ -18,6 +18,7 @@ from cce_ray.optimizer import OptimizerSettings
 from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, PseudoLabelSettings
 from cce_ray.runtime import RuntimeSettings
 from cce_ray.settings import Settings
+from cce_ray.supervision import SupervisionSettings
 from cce_ray.tracking import TrackingSettings
 
 REGISTRIES: dict[str, Mapping[str, type[Settings]]] = {"data": DATASETS, "model": MODELS, "method": METHODS}
@@ -41,6 +42,8 @@ class RunConfig(Settings):
     """How pseudo-labels are estimated."""
     augmentation: AugmentationSettings = AugmentationSettings()
     """Strengths of the augmentation; empty ones take the data set's preset."""
+    supervision: SupervisionSettings = SupervisionSettings()
+    """Known labels of a few samples, where there are some."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """Optimiser, schedule, epochs and batch size."""
     runtime: RuntimeSettings = RuntimeSettings()
@@ -70,7 +73,26 @@ class RunConfig(Settings):
         self._prior_fits()
         self._backend_fits()
         self._workers_fit()
+        self._supervision_fits()
         return self
+
+    def _supervision_fits(self) -> None:
+        wanted, method = self.supervision, self.method
+        if wanted.ratio and wanted.labels_path:
+            raise ValueError(
+                "supervision.ratio: with supervision.labels_path there are two sources of known labels; "
+                "leave one out"
+            )
+        if method.needs_known_labels and not wanted.enabled:
+            raise ValueError(
+                f"supervision.ratio: 0, but method {method.name} learns from known labels alone; set "
+                "supervision.ratio or supervision.labels_path"
+            )
+        if wanted.enabled and method.required_model:
+            raise ValueError(
+                f"supervision.ratio: method {method.name} cannot be told labels; leave it out or choose a "
+                "method that trains a network"
+            )
 
     def _workers_fit(self) -> None:
         chosen, workers = self.pseudo_labels, self.runtime.workers
@@ -83,11 +105,23 @@ class RunConfig(Settings):
             raise ValueError(
                 f"runtime.workers: method {self.method.name} is fitted by one process; leave it out"
             )
-        spread = chosen.scope == "dataset" and (workers > 1 or chosen.backend == "ray")
-        if spread and (self.method.objective != "cce_plus" or chosen.solver not in ("auto", "em")):
+        if workers > 1 and self.method.extra_clusters:
             raise ValueError(
-                "pseudo_labels.scope: dataset is solved by EM for method cce_plus when workers share it; set "
-                "method=cce_plus and pseudo_labels.solver=em, or leave runtime.workers out"
+                "method.over_clusters: the second head is trained by one process; set it to 0 or leave "
+                "runtime.workers out"
+            )
+        if chosen.backend == "ray" and self.method.scopes and not self.method.objective:
+            raise ValueError(
+                f"pseudo_labels.backend: ray, but method {self.method.name} labels a batch in no time; leave "
+                "it out"
+            )
+        spread = chosen.scope == "dataset" and (workers > 1 or chosen.backend == "ray")
+        able = self.method.objective == "cce_plus" and chosen.solver in ("auto", "em")
+        if spread and self.method.scopes and (not able or self.supervision.enabled):
+            raise ValueError(
+                "pseudo_labels.scope: dataset is solved by EM for method cce_plus without supervision when "
+                "workers share it; set method=cce_plus and pseudo_labels.solver=em, or leave "
+                "runtime.workers out"
             )
 
     def _backend_fits(self) -> None:
@@ -115,7 +149,7 @@ class RunConfig(Settings):
             return
         if self.data.num_clusters:
             wanted.check_clusters(self.data.num_clusters)
-        if min(wanted.prior) == 0 and OBJECTIVES[method.objective].needs_positive_prior:
+        if method.objective and min(wanted.prior) == 0 and OBJECTIVES[method.objective].needs_positive_prior:
             raise ValueError(
                 f"pseudo_labels.prior: 0 for cluster {wanted.prior.index(0)} makes the loss of method "
                 f"{method.name} infinite; set method=cce_plus or give positive probabilities"

@@ -10,7 +10,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cce_ray"
 
 LEAVES = {"settings", "atomic", "tensor_file"}
-CONFIG = {"data", "models", "methods", "pseudo_labels", "losses", "tracking", "optimizer", "runtime"}
+CONFIG = {
+    "data",
+    "models",
+    "methods",
+    "pseudo_labels",
+    "losses",
+    "tracking",
+    "optimizer",
+    "runtime",
+    "supervision",
+}
 TRAINING = CONFIG | {"config", "metrics"} - {"tracking"}
 RUNS = TRAINING | {"tracking", "training", "report"}
 DISTRIBUTED = RUNS | {"runs"}
@@ -27,6 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "data": set(),
     "metrics": set(),
     "optimizer": set(),
+    "supervision": set(),
     "runtime": set(),
     "tracking": {"models"},
     "methods": {"losses", "pseudo_labels"},

@@ -51,6 +51,12 @@ class AugmentationSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of an embedding's dimensions that are set to their mean."""
 
+    def changes(self, kind: Literal["images", "embeddings"]) -> bool:
+        """Whether any strength disturbs such samples; all must be resolved."""
+        fields = set(type(self).model_fields) - {"padding"}
+        acting = {"noise", "dropout"} if kind == "embeddings" else fields - {"dropout"}
+        return any(getattr(self, name) != getattr(NONE, name) for name in acting)
+
     def resolved(self, preset: AugmentationSettings) -> AugmentationSettings:
         """These settings with every None taken from ``preset``, and from ``NONE`` where that has none."""
         fields = type(self).model_fields

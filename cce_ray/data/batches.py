@@ -97,6 +97,12 @@ class Batches:
         for whole, (_, inputs) in zip(wholes, parts, strict=True):
             yield torch.from_numpy(whole), inputs
 
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Samples `rows` (n,) int64 of the source, (n, *shape), on the device."""
+        if self._inputs is not None:
+            return self._inputs.index_select(0, to_device(torch.from_numpy(rows), self._device))
+        return to_device(as_tensor(self._samples.read(rows)), self._device)
+
     def own(self, count: int) -> slice:
         """This rank's part of a batch of ``count``."""
         return share(count, *self._share)

@@ -1,16 +1,32 @@
 """Clustering methods, one file each."""
 
-from cce_ray.methods.base import MethodSettings, labels_of
+from cce_ray.methods.base import MethodSettings, Step, labels_of
 from cce_ray.methods.cce import CCE
 from cce_ray.methods.cce_plus import CCEPlus
+from cce_ray.methods.iic import IIC
+from cce_ray.methods.imsat import IMSAT
 from cce_ray.methods.kmeans import KMeans
+from cce_ray.methods.mi import MI
+from cce_ray.methods.miadm import MIADM
+from cce_ray.methods.migd import MIGD
+from cce_ray.methods.scan import SCAN
+from cce_ray.methods.seeds_only import SeedsOnly
+from cce_ray.methods.sela import SeLa
 from cce_ray.methods.shannon import Shannon
 
 METHODS: dict[str, type[MethodSettings]] = {
     "cce_plus": CCEPlus,
     "cce": CCE,
     "shannon": Shannon,
+    "mi": MI,
+    "migd": MIGD,
+    "sela": SeLa,
+    "miadm": MIADM,
+    "imsat": IMSAT,
+    "iic": IIC,
+    "scan": SCAN,
+    "seeds_only": SeedsOnly,
     "kmeans": KMeans,
 }
 
-__all__ = ["CCE", "METHODS", "CCEPlus", "KMeans", "MethodSettings", "Shannon", "labels_of"]
+__all__ = ["CCE", "METHODS", "CCEPlus", "KMeans", "MethodSettings", "Shannon", "Step", "labels_of"]

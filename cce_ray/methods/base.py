@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cce_ray.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
     from torch import Tensor
@@ -15,11 +18,46 @@ if TYPE_CHECKING:
     from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a loss sees of one training step: the rows (b) of this rank, of a batch of B over all ranks."""
+
+    logits: Tensor
+    """(b, K)."""
+    labels: Tensor | None = None
+    """Pseudo-labels y (b, K), without gradient; None for a method that estimates none."""
+    augmented_logits: Tensor | None = None
+    """(b, K) of an augmented copy, where `wants_augmented_view`."""
+    neighbour_logits: Tensor | None = None
+    """(b, K) of a neighbour of each sample, drawn anew each time, where `num_neighbours`."""
+    extra_logits: Tensor | None = None
+    """(b, `extra_clusters`) of the over-clustering head, where there is one."""
+    augmented_extra_logits: Tensor | None = None
+    """The same of the augmented copy."""
+    inputs: Callable[[], Tensor] | None = None
+    """() -> (b, *shape): the samples as the network sees them, normalised; always there in training."""
+    predict: Callable[[Tensor], Tensor] | None = None
+    """Logits (b, K) of normalised inputs, differentiable in both; always there in training."""
+    progress: float = 0.0
+    """Share of all steps that are done, 0..1."""
+    mean_over_ranks: Callable[[Tensor], Tensor] | None = None
+    """(b, ...) -> its mean over the rows of the whole batch; see `mean`."""
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """(b, ...) -> (...): the mean over the whole batch, differentiable in this rank's rows.
+
+        For losses of a batch's means, such as H(mean σ): with it their gradients do not depend on the number
+        of ranks.
+        """
+        return self.mean_over_ranks(rows) if self.mean_over_ranks else rows.mean(0)
+
+
 class MethodSettings(Settings):
     """A clustering method: its knobs as fields, its mathematics as methods. It keeps no state.
 
-    A method that trains a network implements `labels` and `loss`; one that is fitted in closed form sets
-    `required_model` and implements `fit`, and the training loop does the rest.
+    A method that trains a network implements `loss`, and `labels` with `scopes` if it estimates
+    pseudo-labels; one that is fitted in closed form sets `required_model` and implements `fit`, and the
+    training loop does the rest.
     """
 
     name: str
@@ -30,6 +68,10 @@ class MethodSettings(Settings):
     """Of `estimate_pseudo_labels`; None: it estimates none, or not by that."""
     required_model: ClassVar[str | None] = None
     """The only model it works with; None: any."""
+    compares_views: ClassVar[bool] = False
+    """Whether it is nothing without an augmented view that differs from the sample."""
+    needs_known_labels: ClassVar[bool] = False
+    """Whether it learns from known labels alone (`supervision`)."""
 
     @property
     def objective_terms(self) -> dict[str, Any]:
@@ -39,7 +81,22 @@ class MethodSettings(Settings):
     @property
     def wants_augmented_view(self) -> bool:
         """Whether `loss` wants the logits of an augmented copy of the batch."""
-        return False
+        return self.compares_views
+
+    @property
+    def num_neighbours(self) -> int:
+        """Among how many nearest neighbours of a sample `loss` wants one; 0: it wants none."""
+        return 0
+
+    @property
+    def neighbour_embedding(self) -> Path | None:
+        """File of the embedding in which they are sought; None: the data's own, see `training.embedding`."""
+        return None
+
+    @property
+    def extra_clusters(self) -> int:
+        """Outputs of an over-clustering head beside the head, for training only; 0: there is none."""
+        return 0
 
     def fit(
         self, chunks: Callable[[], Iterator[np.ndarray]], num_clusters: int, seed: int
@@ -65,18 +122,23 @@ class MethodSettings(Settings):
         """
         raise TypeError(f"method {self.name} estimates no pseudo-labels")
 
-    def loss(self, logits: Tensor, augmented_logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
-        """Parts of the loss, already weighted: their sum is minimised. Logits and labels are (B, K)."""
+    def loss(self, step: Step) -> dict[str, Tensor]:
+        """Parts of the loss, scalars, already weighted: their sum is minimised."""
         raise TypeError(f"method {self.name} has no loss: it is fitted in closed form")
 
 
 def labels_of(
-    method: MethodSettings, settings: PseudoLabelSettings, probs: np.ndarray, prior: np.ndarray | None
+    method: MethodSettings,
+    settings: PseudoLabelSettings,
+    probs: np.ndarray,
+    prior: np.ndarray | None,
+    known_labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int, float]:
     """`method.labels` on one thread, as plain values that travel between processes.
 
     Returns y (B, K), the number of iterations and the last max |Δy|.
     """
-    found = method.labels(probs, settings.model_copy(update={"backend": "inline"}), prior=prior)  # type: ignore[arg-type]
+    inline = settings.model_copy(update={"backend": "inline"})
+    found = method.labels(probs, inline, known_labels, prior)  # type: ignore[arg-type]
     iterations, change = found.progress
     return found.labels, iterations, change

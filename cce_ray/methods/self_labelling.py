@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from cce_ray.methods.base import MethodSettings
+from cce_ray.methods.base import MethodSettings, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,10 +60,37 @@ class SelfLabelling(MethodSettings):
         )
         return labels
 
-    def loss(self, logits: Tensor, augmented_logits: Tensor | None, labels: Tensor) -> dict[str, Tensor]:
+    def loss(self, step: Step) -> dict[str, Tensor]:
         """mean H(y, σ(x)) + augmentation_weight · mean H(y, σ(aug x)): one y teaches both views."""
-        parts = {"cross_entropy": self.cross_entropy(logits, labels).mean()}
-        if augmented_logits is not None:
-            augmented = self.cross_entropy(augmented_logits, labels).mean()
-            parts["augmented"] = self.augmentation_weight * augmented
-        return parts
+        return both_views(self.cross_entropy, step, self.augmentation_weight)
+
+
+def both_views(
+    cross_entropy: Callable[[Tensor, Tensor], Tensor], step: Step, augmentation_weight: float
+) -> dict[str, Tensor]:
+    """mean H(y, σ(x)), and augmentation_weight · mean H(y, σ(aug x)) where there is an augmented view.
+
+    `cross_entropy` takes logits and labels (B, K) to (B,).
+    """
+    assert step.labels is not None
+    parts = {"cross_entropy": cross_entropy(step.logits, step.labels).mean()}
+    if step.augmented_logits is not None:
+        augmented = cross_entropy(step.augmented_logits, step.labels).mean()
+        parts["augmented"] = augmentation_weight * augmented
+    return parts
+
+
+def uncertified(labels: np.ndarray, probs: Tensor, iterations: int, change: float) -> PseudoLabels:
+    """Labels (B, K) on no objective that could be certified, as a tensor beside the predictions."""
+    import torch
+
+    from cce_ray.pseudo_labels import PseudoLabels
+
+    unknown = float("nan")
+    return PseudoLabels(
+        torch.from_numpy(labels).to(probs.device),
+        lambda: unknown,
+        lambda: unknown,
+        (iterations, change),
+        lambda: "tolerance",
+    )

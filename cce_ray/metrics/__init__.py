@@ -8,6 +8,7 @@ from cce_ray.metrics.clustering import (
     match_clusters,
     matched_confusion,
 )
+from cce_ray.metrics.neighbours import nearest_neighbours
 from cce_ray.metrics.shared_space import (
     SharedSpace,
     chosen_points,
@@ -41,6 +42,7 @@ __all__ = [
     "matched_confusion",
     "mean_confidence",
     "mutual_information",
+    "nearest_neighbours",
     "principal_components",
     "stability",
     "used_clusters",

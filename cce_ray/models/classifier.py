@@ -43,14 +43,30 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.extra_head: nn.Module | None = None
+        """A second head, of training alone; see `add_extra_head`."""
         self.input_shape = tuple(int(side) for side in input_shape)
         self.num_clusters = num_clusters
         self.register_buffer("shift", torch.zeros(()) if shift is None else _statistic(shift))
         self.register_buffer("scale", torch.ones(()) if scale is None else _statistic(scale))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (B, K) of uint8 images or floats (B, *input_shape)."""
-        return cast("Tensor", self.head(self.backbone(self.normalize(inputs))))
+        """Logits (B, K) of uint8 images or floats (B, *input_shape); in training mode those of the extra head
+        follow, (B, K + n), if there is one."""
+        features = self.backbone(self.normalize(inputs))
+        logits = cast("Tensor", self.head(features))
+        if self.extra_head is None or not self.training:
+            return logits
+        return torch.cat([logits, self.extra_head(features)], 1)
+
+    def logits_of_normalized(self, inputs: Tensor) -> Tensor:
+        """Logits (B, K) of samples as `normalize` returns them."""
+        return cast("Tensor", self.head(self.backbone(inputs)))
+
+    def add_extra_head(self, num_outputs: int) -> None:
+        """A linear head for finer clusters, (B, features) -> (B, num_outputs); it is not saved."""
+        features = feature_count(self.backbone, self.input_shape)
+        self.extra_head = linear_head(features, num_outputs).to(self.shift.device)
 
     def normalize(self, inputs: Tensor) -> Tensor:
         """What the backbone sees of raw samples: floats (B, *input_shape)."""
@@ -88,7 +104,8 @@ def linear_head(num_features: int, num_clusters: int) -> nn.Linear:
 def feature_count(backbone: nn.Module, input_shape: Sequence[int]) -> int:
     """The width of the backbone's flat output, by running it once (in evaluation mode: no state changes)."""
     backbone.eval()
-    features = backbone(torch.zeros(1, *input_shape))
+    device = next((parameter.device for parameter in backbone.parameters()), None)
+    features = backbone(torch.zeros(1, *input_shape, device=device))
     backbone.train()
     assert features.ndim == 2, f"a backbone returns (B, features), not {tuple(features.shape)}"
     return int(features.shape[1])

@@ -39,7 +39,11 @@ def save_model(
         "metadata": json.dumps(metadata),
         "input_shape": list(classifier.input_shape),
         "num_clusters": classifier.num_clusters,
-        "state": {name: tensor.detach().cpu() for name, tensor in classifier.state_dict().items()},
+        "state": {
+            name: tensor.detach().cpu()
+            for name, tensor in classifier.state_dict().items()
+            if not name.startswith("extra_head.")
+        },
     }
     write_tensors(Path(path), content)
 

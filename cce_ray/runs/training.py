@@ -26,6 +26,7 @@ from cce_ray.runs.seeds import (
 from cce_ray.runs.summary import RunSummary, summarize
 from cce_ray.runs.tracked import finishing, tracked_run
 from cce_ray.tracking import TrackedRun, Tracker, make_tracker
+from cce_ray.training import known_labels
 
 SUMMARY_FILE = "summary.json"
 
@@ -91,6 +92,19 @@ def check_fits(config: RunConfig, dataset: Dataset) -> None:
             f"set optimizer.batch_size={size} or less"
         )
     config.pseudo_labels.check_clusters(dataset.num_clusters)
+    known_labels(config, dataset)
+    if config.method.compares_views:
+        strengths = config.augmentation.resolved(config.data.augmentation_preset)
+        if not strengths.changes(dataset.kind):
+            raise ValueError(
+                f"method.name: {config.method.name} compares a sample with an augmented copy, and "
+                f"augmentation leaves these {dataset.kind} as they are; set augmentation.noise, say"
+            )
+    if config.method.num_neighbours >= size:
+        raise ValueError(
+            f"method.neighbours: {config.method.num_neighbours} neighbours among {size} training samples; "
+            f"lower it to {size - 1} or less"
+        )
     if config.pseudo_labels.backend == "gpu" and config.runtime.torch_device().type == "cpu":
         raise ValueError(
             "pseudo_labels.backend: gpu, but the network runs on the CPU; set pseudo_labels.backend=auto"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from cce_ray.pseudo_labels import PseudoLabels
@@ -24,6 +25,8 @@ class BatchProbs:
     """This rank's rows."""
     settle: Callable[[], None]
     """Waits for `probs`; ValueError if they are not finite."""
+    known: np.ndarray | None = None
+    """(B,) int64: known labels, -1 elsewhere; None: nothing is known."""
 
 
 Labelled = tuple[PseudoLabels, Tensor]

@@ -61,7 +61,8 @@ class Here:
             on_device = self._settings.on_device(batch.predicted, self._method.objective)
             source = batch.predicted if on_device else batch.probs
             rows = batch.own if self._settings.scope == "rank" else slice(None)
-            estimated = self._method.labels(source[rows], self._settings, prior=prior)
+            known = None if batch.known is None else batch.known[rows]
+            estimated = self._method.labels(source[rows], self._settings, known, prior)
             own = slice(None) if self._settings.scope == "rank" else batch.own
             return estimated, to_device(estimated.labels[own], batch.predicted.device)
 
@@ -86,11 +87,12 @@ class Beside:
         """σ leaves as soon as it is known."""
         batch.settle()
         method, settings = self._config.method, self._config.pseudo_labels
-        answer: Answer = self._helper.submit(labels_of, method, settings, batch.probs.numpy(), prior)
+        probs, known = batch.probs.numpy(), batch.known
+        answer: Answer = self._helper.submit(labels_of, method, settings, probs, prior, known)
 
         def finish() -> Labelled:
             labels, iterations, change = answer.result()
-            estimated = judged(method, settings, batch.probs.numpy(), prior, labels, (iterations, change))
+            estimated = judged(method, settings, probs, prior, labels, (iterations, change), known)
             return estimated, to_device(as_tensor(labels[batch.own]), batch.predicted.device)
 
         return finish
@@ -146,6 +148,7 @@ def judged(
     prior: np.ndarray | None,
     labels: np.ndarray,
     progress: tuple[int, float],
+    known_labels: np.ndarray | None = None,
 ) -> PseudoLabels:
     """Labels that were estimated elsewhere as if they had been estimated here."""
 
@@ -156,6 +159,7 @@ def judged(
             prior=settings.given_prior if prior is None else prior,
             prior_slack=settings.prior_slack,
             init=labels,
+            known_labels=known_labels,
             max_iterations=0,
             backend="inline",
         )
@@ -165,14 +169,46 @@ def judged(
     )
 
 
-def make_labeller(config: RunConfig, context: RunContext, batch_size: int, dataset: Dataset) -> Labeller:
+@final
+class Given:
+    """Labels that are known beforehand, soft or not: learning from targets."""
+
+    within_epochs = True
+
+    def __init__(self, targets: np.ndarray) -> None:
+        self._targets = torch.from_numpy(targets)
+
+    def begin_epoch(self, model: Classifier, prior: np.ndarray | None) -> None:
+        """Nothing to do."""
+
+    def submit(self, batch: BatchProbs, prior: np.ndarray | None) -> Callable[[], Labelled]:
+        """The rows of the batch."""
+
+        def finish() -> Labelled:
+            labels = self._targets[batch.indices]
+            unknown = float("nan")
+            whole = PseudoLabels(labels, lambda: unknown, lambda: unknown, (0, 0.0), lambda: "tolerance")
+            return whole, to_device(labels[batch.own], batch.predicted.device)
+
+        return finish
+
+
+def make_labeller(
+    config: RunConfig,
+    context: RunContext,
+    batch_size: int,
+    dataset: Dataset,
+    known_labels: np.ndarray | None = None,
+) -> Labeller | None:
     """The labeller of a run, its kernels compiled or loaded: seconds on a new machine, which no step should
-    be charged. Says what it chose where there was a choice."""
+    be charged. Says what it chose where there was a choice. None for a method that estimates no labels."""
+    if not config.method.scopes:
+        return None
     settings: PseudoLabelSettings = config.pseudo_labels
     num_clusters, helper = dataset.num_clusters, context.helper
     config.method.labels(torch.full((2, num_clusters), 1 / num_clusters), settings)
     if settings.scope == "dataset":
-        return WholeSet(config, context, dataset)
+        return WholeSet(config, context, dataset, known_labels)
     if settings.backend == "ray":
         assert helper, "RunConfig refuses backend ray without workers"
         return Beside(config, helper, num_clusters)
@@ -193,6 +229,7 @@ def can_be_shared(config: RunConfig, context: RunContext) -> bool:
         and wanted.solver in ("auto", "em")
         and wanted.gap_tolerance is None
         and config.method.objective == "cce_plus"
+        and not config.supervision.enabled
         and context.device.type == "cpu"
     )
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset, augment, normalization
 from cce_ray.data.batches import to_device
+from cce_ray.methods import Step
 from cce_ray.metrics import clustering_scores
 from cce_ray.models import Classifier
 from cce_ray.models.synced_batch_norm import sync_batch_norms
 from cce_ray.pseudo_labels import PseudoLabels
 from cce_ray.training.batch_probs import BatchProbs
 from cce_ray.training.context import RunContext
+from cce_ray.training.embedding import training_neighbours
 from cce_ray.training.evaluation import evaluate
-from cce_ray.training.labelling import Labeller, make_labeller
+from cce_ray.training.labelling import Given, Labeller, make_labeller
 from cce_ray.training.ranks import share_sizes
+from cce_ray.training.supervising import Supervision, known_labels
 from cce_ray.training.watch import EpochWatch
 
 
@@ -52,8 +57,13 @@ class Job:
     forward: Callable[[Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     batches: Batches
-    labeller: Labeller
+    labeller: Labeller | None
+    """None: the method estimates no pseudo-labels."""
     watch: EpochWatch
+    supervision: Supervision | None = None
+    """None: no labels are known."""
+    neighbours: np.ndarray | None = None
+    """(n, k) int64: rows of the nearest neighbours of each training sample, where the method wants them."""
     prior: np.ndarray | None = None
     """The clusters' shares u, (K,), as estimated so far; None where they do not change."""
     estimated: PseudoLabels | None = None
@@ -85,14 +95,17 @@ class Job:
         return self.epoch * self.batches.num_batches + self.batch
 
 
-def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResult:
+def train(
+    config: RunConfig, dataset: Dataset, context: RunContext, targets: np.ndarray | None = None
+) -> TrainResult:
     """Train (or fit) `config.method` on `dataset.train_indices`, resuming where `context` says.
 
     `config` must be resolved. On the CPU the result is a function of the configuration alone (seed and
     number of threads included) and of the number of ranks: a run that was interrupted and resumed ends with
     the same bits. Every rank of the context calls it and returns the same model. Batches are those of the
     whole group: their size, the loss, the statistics of batch norm and (but for scope "rank") the
-    pseudo-labels do not depend on the number of ranks, up to the order of summation.
+    pseudo-labels do not depend on the number of ranks, up to the order of summation. With `targets` (N, K)
+    float32, rows of the simplex, these stand for the pseudo-labels: supervised learning from soft labels.
     Raises ValueError, on all ranks, when the run diverges or cannot start.
     """
     config.runtime.apply()
@@ -117,7 +130,7 @@ def train(config: RunConfig, dataset: Dataset, context: RunContext) -> TrainResu
         assert not unknown, f"{config.method.name} fitted {unknown}, which {config.model.name} has not"
         seconds = time.perf_counter() - started
         return TrainResult(model, [], seconds, len(dataset.train_indices) / seconds)
-    job = start(config, dataset, context, model, batches)
+    job = start(config, dataset, context, model, batches, targets)
     run_epochs(job)
     return TrainResult(model, job.history, job.seconds, job.samples_per_second)
 
@@ -135,10 +148,19 @@ def normalized_rows(model: Classifier, batches: Batches) -> Iterator[np.ndarray]
 
 
 def start(
-    config: RunConfig, dataset: Dataset, context: RunContext, model: Classifier, batches: Batches
+    config: RunConfig,
+    dataset: Dataset,
+    context: RunContext,
+    model: Classifier,
+    batches: Batches,
+    targets: np.ndarray | None = None,
 ) -> Job:
     """A job at its first step, or at the step of the checkpoint it resumes from."""
-    if context.ranks.size > 1:
+    method, ranks = config.method, context.ranks
+    known = known_labels(config, dataset)
+    if method.extra_clusters:
+        model.add_extra_head(method.extra_clusters)
+    if ranks.size > 1:
         sync_batch_norms(model)
     # Batches have two sizes at most. With graphs of fixed shape a step's bits depend on its own size, and not
     # on which size was compiled first, which a resumed run may change.
@@ -148,11 +170,17 @@ def start(
         dataset=dataset,
         context=context,
         model=model,
-        forward=context.ranks.wrap(model, forward),
+        forward=ranks.wrap(model, forward),
         optimizer=config.optimizer.build(model),
         batches=batches,
-        labeller=make_labeller(config, context, batches.batch_size, dataset),
-        watch=EpochWatch(len(dataset.samples), dataset.num_clusters, context.ranks),
+        labeller=Given(targets)
+        if targets is not None
+        else make_labeller(config, context, batches.batch_size, dataset, known),
+        watch=EpochWatch(len(dataset.samples), dataset.num_clusters, ranks),
+        supervision=None if known is None else Supervision(config, known, batches, (ranks.rank, ranks.size)),
+        neighbours=training_neighbours(dataset, method.neighbour_embedding, method.num_neighbours)
+        if method.num_neighbours
+        else None,
         prior=config.pseudo_labels.first_prior(dataset.num_clusters),
     )
     for group in job.optimizer.param_groups:
@@ -173,7 +201,7 @@ def run_epochs(job: Job) -> None:
 
     while job.epoch < job.config.optimizer.epochs:
         clock = time.perf_counter()
-        if job.batch == 0:
+        if job.batch == 0 and job.labeller:
             job.labeller.begin_epoch(job.model, job.prior)
         for indices, inputs in job.batches.epoch(job.epoch, start=job.batch):
             wanted = job.context.ranks.decide(due())  # known to all by the end of the step
@@ -184,7 +212,8 @@ def run_epochs(job: Job) -> None:
             if job.context.ranks.rank == 0:
                 job.context.progress(job.step, job.total_steps, job.running_metrics)
             job.seconds += time.perf_counter() - clock
-            inside = job.batch < job.batches.num_batches and job.labeller.within_epochs
+            whole = job.labeller is not None and not job.labeller.within_epochs
+            inside = job.batch < job.batches.num_batches and not whole
             if wanted() and inside:
                 job.context.checkpoint(state_of(job))
                 last_checkpoint = time.perf_counter()
@@ -204,7 +233,8 @@ def finish_epoch(job: Job) -> None:
     metrics["throughput/samples_per_second"] = job.samples_per_second
     metrics["em/share_of_time"] = job.em_seconds / max(job.seconds, 1e-9)
     if job.estimated is not None:
-        metrics["em/gap"] = job.estimated.gap
+        if math.isfinite(job.estimated.gap):
+            metrics["em/gap"] = job.estimated.gap
         job.estimated = None
     if job.prior is not None:
         metrics |= {"prior/smallest": float(job.prior.min()), "prior/largest": float(job.prior.max())}
@@ -242,8 +272,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     """
     ranks, method = job.context.ranks, job.config.method
     own = job.batches.own(len(indices))
-    with autocast(job):
-        logits = job.forward(inputs).float()
+    logits, extra = outputs_of(job, inputs)
     predicted = ranks.gather(torch.softmax(logits.detach(), 1), share_sizes(len(indices), ranks.size))
     probs, copied = to_host(predicted)
 
@@ -253,24 +282,61 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
             copied.synchronize()
         check_finite(job, probs)
 
-    pending = job.labeller.submit(BatchProbs(indices, predicted, probs, own, settle), job.prior)
+    pending = None
+    if job.labeller:
+        known = job.supervision.of(indices) if job.supervision else None
+        pending = job.labeller.submit(BatchProbs(indices, predicted, probs, own, settle, known), job.prior)
     # Before the pseudo-labels are there: a GPU computes this, or a helper them, meanwhile.
-    augmented_logits = augmented_view(job, indices[own], inputs) if method.wants_augmented_view else None
+    augmented, augmented_extra = None, None
+    if method.wants_augmented_view:
+        augmented, augmented_extra = outputs_of(job, disturbed(job, indices[own], inputs))
+    neighbour_logits = None
+    if job.neighbours is not None:
+        neighbour_logits, _ = outputs_of(job, job.batches.read(drawn_neighbours(job, indices)[own]))
     settle()
     started = time.perf_counter()
-    job.estimated, labels = pending()
+    labels = None
+    if pending:
+        job.estimated, labels = pending()
     job.em_seconds += time.perf_counter() - started
-    parts = method.loss(logits, augmented_logits, labels)
+    step = Step(
+        logits=logits,
+        labels=labels,
+        augmented_logits=augmented,
+        neighbour_logits=neighbour_logits,
+        extra_logits=extra,
+        augmented_extra_logits=augmented_extra,
+        inputs=partial(job.model.normalize, inputs),
+        predict=job.model.logits_of_normalized,
+        progress=job.step / job.total_steps,
+        mean_over_ranks=whole_mean(job, len(indices)),
+    )
+    parts = method.loss(step)
     # The gradients' mean over the ranks is that of the whole batch's mean loss.
     weight = len(inputs) * ranks.size / len(indices)
-    update(job, weight * torch.stack(list(parts.values())).sum())
-    job.watch.add(indices.numpy(), probs.numpy(), parts, len(inputs), job.estimated.progress[0])
+    loss = weight * torch.stack(list(parts.values())).sum()
+    if job.supervision:
+        taught = supervised_loss(job, job.supervision)
+        parts = parts | {"supervised": taught}
+        loss = loss + taught
+    update(job, loss)
+    iterations = job.estimated.progress[0] if job.estimated else 0
+    job.watch.add(indices.numpy(), probs.numpy(), parts, len(inputs), iterations)
     job.prior = job.config.pseudo_labels.next_prior(job.prior, probs.numpy(), job.step / job.total_steps)
 
 
-def augmented_view(job: Job, indices: Tensor, inputs: Tensor) -> Tensor:
-    """Logits (b, K) of the augmented copies of samples `indices` (b,)."""
-    augmented = augment(
+def outputs_of(job: Job, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits (b, K) of samples, and those of the extra head, if there is one."""
+    with autocast(job):
+        outputs = job.forward(inputs).float()
+    if job.model.extra_head is None:
+        return outputs, None
+    return outputs[:, : job.model.num_clusters], outputs[:, job.model.num_clusters :]
+
+
+def disturbed(job: Job, indices: Tensor, inputs: Tensor) -> Tensor:
+    """The augmented copies of samples `indices` (b,)."""
+    return augment(
         inputs,
         to_device(indices, job.context.device),
         settings=job.config.augmentation,
@@ -279,8 +345,39 @@ def augmented_view(job: Job, indices: Tensor, inputs: Tensor) -> Tensor:
         shift=job.model.shift,
         scale=job.model.scale,
     )
-    with autocast(job):
-        return job.forward(augmented).float()
+
+
+def drawn_neighbours(job: Job, indices: Tensor) -> np.ndarray:
+    """(B,) int64: a neighbour of each sample of a batch, of the epoch's own draw."""
+    assert job.neighbours is not None
+    generator = np.random.default_rng([job.config.runtime.seed, job.epoch, job.batch, 5])
+    places = np.searchsorted(job.dataset.train_indices, indices.numpy())
+    drawn: np.ndarray = job.neighbours[places, generator.integers(job.neighbours.shape[1], size=len(places))]
+    return drawn
+
+
+def whole_mean(job: Job, count: int) -> Callable[[Tensor], Tensor] | None:
+    """`Step.mean` of a batch of `count` samples which several ranks share; None for one rank."""
+    ranks = job.context.ranks
+    if ranks.size == 1:
+        return None
+
+    def mean(rows: Tensor) -> Tensor:
+        own = rows.mean(0)
+        sums = ranks.gather(rows.detach().sum(0, keepdim=True), [1] * ranks.size)
+        # The value is the whole batch's; the gradient goes to this rank's rows, and all ranks' is averaged.
+        return own + (sums.sum(0) / count - own).detach()
+
+    return mean
+
+
+def supervised_loss(job: Job, supervision: Supervision) -> Tensor:
+    """weight · mean cross-entropy of the step's samples with known labels, augmented like the others."""
+    rows, inputs, labels, factor = supervision.draw(job.step)
+    if job.config.method.wants_augmented_view or job.config.method.needs_known_labels:
+        inputs = disturbed(job, rows, inputs)
+    logits, _ = outputs_of(job, inputs)
+    return factor * F.cross_entropy(logits, labels)
 
 
 def check_finite(job: Job, probs: Tensor) -> None:

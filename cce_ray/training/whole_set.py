@@ -34,10 +34,17 @@ class WholeSet:
 
     within_epochs = False
 
-    def __init__(self, config: RunConfig, context: RunContext, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        context: RunContext,
+        dataset: Dataset,
+        known_labels: np.ndarray | None = None,
+    ) -> None:
         self._method, self._settings, self._context = config.method, config.pseudo_labels, context
         self._samples, self._clusters = dataset.samples, dataset.num_clusters
         self._indices = dataset.train_indices
+        self._known = None if known_labels is None else known_labels[self._indices]
         size = context.ranks.size
         ranges = [group_range(len(self._indices), rank, size) for rank in range(size)]
         self._first, self._last = ranges[context.ranks.rank]
@@ -68,7 +75,7 @@ class WholeSet:
 
     def _by_one(self, model: Classifier, prior: np.ndarray | None) -> PseudoLabels:
         probs = np.concatenate(list(self._predictions(model)))
-        found = self._method.labels(torch.from_numpy(probs), self._settings, prior=prior)
+        found = self._method.labels(torch.from_numpy(probs), self._settings, self._known, prior)
         self._labels = [found.labels.numpy()]
         return found
 

@@ -18,9 +18,9 @@ from cce_ray.metrics import (
     make_shared_space,
     mean_confidence,
     mutual_information,
-    principal_components,
     used_clusters,
 )
+from cce_ray.training.embedding import fixed_embedding
 from cce_ray.tuning.objectives import value_of
 
 VALUE = "objective/value"
@@ -94,26 +94,4 @@ def shared_space(dataset: Dataset, embedding: Path | None) -> SharedSpace:
     """The space of the evaluation samples: the given embedding, the standardised input of embeddings, or
     principal components of the pixels."""
     rows = chosen_points(len(dataset.evaluation_indices))
-    indices = dataset.evaluation_indices[rows]
-    if embedding is not None:
-        return make_shared_space(rows, given_rows(embedding, len(dataset.samples), indices))
-    order = np.argsort(indices)  # sources on disk read ascending rows fastest
-    values = np.empty((len(indices), int(np.prod(dataset.samples.shape))), np.float32)
-    for part in np.array_split(order, max(1, len(order) // 1024)):
-        values[part] = dataset.samples.read(indices[part]).reshape(len(part), -1)
-    if dataset.kind == "images":
-        values = principal_components(values)
-    return make_shared_space(rows, values)
-
-
-def given_rows(path: Path, count: int, indices: np.ndarray) -> np.ndarray:
-    """The rows of an embedding file."""
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"embedding: {path} cannot be read ({error}); give a .npy file") from None
-    if stored.ndim != 2 or len(stored) != count:
-        raise ValueError(
-            f"embedding: {path} has shape {stored.shape}; give one row for each of the {count} samples"
-        )
-    return np.asarray(stored[indices], np.float32)
+    return make_shared_space(rows, fixed_embedding(dataset, dataset.evaluation_indices[rows], embedding))

@@ -1,0 +1,61 @@
+"""A fixed embedding of a data set, the same whatever is trained on it, and each sample's neighbours there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from cce_ray.data import Dataset
+from cce_ray.data.samples import Samples
+from cce_ray.metrics import nearest_neighbours, principal_components
+
+# Trials of a search train on the same data one after another.
+_found: WeakKeyDictionary[Samples, dict[tuple[Path | None, int], np.ndarray]] = WeakKeyDictionary()
+
+
+def fixed_embedding(dataset: Dataset, indices: np.ndarray, embedding: Path | None) -> np.ndarray:
+    """(n, D) float32 of the samples `indices` (n,): rows of the given file, else the standardised input of
+    embeddings, or principal components of the pixels. ValueError, one line, for a file that does not fit."""
+    if embedding is not None:
+        return given_rows(embedding, len(dataset.samples), indices)
+    order = np.argsort(indices)  # sources on disk read ascending rows fastest
+    values = np.empty((len(indices), int(np.prod(dataset.samples.shape))), np.float32)
+    for part in np.array_split(order, max(1, len(order) // 1024)):
+        values[part] = dataset.samples.read(indices[part]).reshape(len(part), -1)
+    return principal_components(values) if dataset.kind == "images" else values
+
+
+def given_rows(path: Path, count: int, indices: np.ndarray) -> np.ndarray:
+    """The rows of an embedding file."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"embedding: {path} cannot be read ({error}); give a .npy file") from None
+    if stored.ndim != 2 or len(stored) != count:
+        raise ValueError(
+            f"embedding: {path} has shape {stored.shape}; give one row for each of the {count} samples"
+        )
+    return np.asarray(stored[indices], np.float32)
+
+
+def training_neighbours(dataset: Dataset, embedding: Path | None, count: int) -> np.ndarray:
+    """(n, count) int64: rows of the nearest training samples of each of the n training samples, in order of
+    `dataset.train_indices`; kept for the next run on the same samples. Complexity O(n² D)."""
+    kept = _found.setdefault(dataset.samples, {})
+    key = (embedding, count)
+    if key not in kept:
+        indices = dataset.train_indices
+        kept[key] = indices[
+            nearest_neighbours(standardized(fixed_embedding(dataset, indices, embedding)), count)
+        ]
+    return kept[key]
+
+
+def standardized(values: np.ndarray) -> np.ndarray:
+    """(n, D) with columns of mean 0 and variance 1; constant ones are 0."""
+    deviation = values.std(0)
+    unit = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    result: np.ndarray = (values - values.mean(0)) * unit
+    return result

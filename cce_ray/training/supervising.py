@@ -1,0 +1,140 @@
+"""The known labels of a semi-supervised run, and their part of every step."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cce_ray.config import RunConfig
+from cce_ray.data import Batches, Dataset
+from cce_ray.data.batches import share, to_device
+
+KEY = "supervision"
+
+
+def known_labels(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
+    """(N,) int64: the class of every sample that is told, -1 elsewhere; None without supervision.
+
+    Raises ValueError for labels that are missing, of unknown samples or classes, or fewer than classes.
+    """
+    wanted = config.supervision
+    if not wanted.enabled:
+        return None
+    known = np.full(len(dataset.samples), -1, np.int64)
+    if wanted.labels_path:
+        for row, cluster in told_in(wanted.labels_path, dataset).items():
+            known[row] = cluster
+        known[np.setdiff1d(np.arange(len(known)), dataset.train_indices)] = -1
+    else:
+        seed = config.runtime.seed if wanted.seed is None else wanted.seed
+        rows = drawn(dataset, wanted.ratio, seed)
+        assert dataset.labels is not None
+        known[rows] = dataset.labels[rows]
+    told = int((known >= 0).sum())
+    if told < 1:
+        raise ValueError(
+            f"{KEY}.labels_path: none of its samples is trained on; give labels of some that are"
+        )
+    return known
+
+
+def drawn(dataset: Dataset, ratio: float, seed: int) -> np.ndarray:
+    """Rows of a share of the training samples, as many of each class as its size asks for, at least one."""
+    labels = dataset.labels
+    if labels is None:
+        raise ValueError(
+            f"{KEY}.ratio: {ratio}, but the data have no labels to tell; give {KEY}.labels_path, or labels"
+        )
+    own = labels[dataset.train_indices]
+    classes = np.unique(own)
+    count = round(ratio * len(own))
+    if count < len(classes):
+        raise ValueError(
+            f"{KEY}.ratio: {ratio} of {len(own)} samples is {count}, fewer than the {len(classes)} classes; "
+            f"raise it to {len(classes) / len(own):.2g} or more"
+        )
+    if classes.max() >= dataset.num_clusters:
+        raise ValueError(
+            f"{KEY}.ratio: {len(classes)} classes are told but only {dataset.num_clusters} clusters sought; "
+            "raise data.num_clusters"
+        )
+    generator = np.random.default_rng([seed, 2])
+    # Shuffled, then dealt class by class in proportion: place j of a class of n stands at (j + 1/2) / n.
+    order = generator.permutation(len(own))
+    place = np.empty(len(own))
+    for kind in classes:
+        members = order[own[order] == kind]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        place[members[0]] = -1.0
+    return np.sort(dataset.train_indices[np.argsort(place, kind="stable")[:count]])
+
+
+def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
+    """{row: cluster} of a file with columns id and label."""
+    key = f"{KEY}.labels_path"
+    if not path.is_file():
+        raise ValueError(f"{key}: '{path}' is no file; give a .csv with the columns id and label")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if not {"id", "label"} <= set(reader.fieldnames or ()):
+            raise ValueError(f"{key}: '{path}' needs the columns id and label; it has {reader.fieldnames}")
+        lines = [(line["id"], line["label"]) for line in reader]
+    places = {name: row for row, name in enumerate(dataset.ids)}
+    unknown = next((name for name, _ in lines if name not in places), None)
+    if unknown is not None:
+        raise ValueError(
+            f"{key}: '{unknown}' is no sample of the data (they are named like '{dataset.ids[0]}'); correct "
+            "the id"
+        )
+    return {places[name]: cluster_of(label, dataset, key) for name, label in lines}
+
+
+def cluster_of(label: str, dataset: Dataset, key: str) -> int:
+    """The cluster of a class's name or of a number."""
+    names = dataset.class_names or ()
+    if label in names:
+        cluster = names.index(label)
+    elif label.isdecimal():
+        cluster = int(label)
+    else:
+        raise ValueError(f"{key}: '{label}' is no class of the data and no number; use one of {names[:10]}")
+    if cluster >= dataset.num_clusters:
+        raise ValueError(
+            f"{key}: label '{label}' is cluster {cluster} of {dataset.num_clusters}; raise data.num_clusters"
+        )
+    return cluster
+
+
+@final
+class Supervision:
+    """The known labels, and the samples among them that join a step."""
+
+    def __init__(
+        self, config: RunConfig, known: np.ndarray, batches: Batches, rank_and_size: tuple[int, int]
+    ) -> None:
+        self.known = known
+        self._rows = np.flatnonzero(known >= 0)
+        self._batches, self._seed, self._settings = batches, config.runtime.seed, config.supervision
+        self._rank, self._size = rank_and_size
+
+    def of(self, indices: Tensor) -> np.ndarray:
+        """(B,) int64: the known labels of samples `indices` (B,), -1 elsewhere."""
+        found: np.ndarray = self.known[indices.numpy()]
+        return found
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor, Tensor, float]:
+        """This rank's samples with known labels of a step: indices (n,) on the CPU, inputs (n, *shape),
+        labels (n,), and the factor on their mean loss, whose mean over the ranks is then the whole draw's."""
+        count = max(self._size, min(self._settings.batch_size, len(self._rows)))
+        generator = np.random.default_rng([self._seed, step, 3])
+        rows = generator.choice(self._rows, count, replace=count > len(self._rows))
+        own = rows[share(count, self._rank, self._size)]
+        inputs = self._batches.read(own)
+        labels = to_device(torch.from_numpy(self.known[own]), inputs.device)
+        factor = self._settings.weight * len(own) * self._size / count
+        return torch.from_numpy(own), inputs, labels, factor
