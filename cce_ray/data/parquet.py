@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 LIST_COLUMNS = ("features", "embedding", "embeddings", "x", "data")
 LABEL_COLUMNS = ("labels", "label", "y")
 ROW_NUMBER_COLUMNS = ("__index_level_0__", "index", "id")
+IDENTITY_COLUMNS = (*ROW_NUMBER_COLUMNS, "file")
+"""Nobody takes these for features: that they are left aside is no news."""
 
 
 def open_parquet(path: Path, key: str | None, label_key: str | None) -> Shard:
@@ -76,4 +78,4 @@ def _feature_columns(
         chosen = [field.name for field in schema if is_number(field.type) and field.name not in aside]
     if not chosen:
         raise ValueError(f"data.path: '{path}' has neither a list column nor numeric ones; add embeddings")
-    return chosen, [name for name in schema.names if name not in (*chosen, label_column)]
+    return chosen, [name for name in schema.names if name not in (*chosen, label_column, *IDENTITY_COLUMNS)]

@@ -7,14 +7,20 @@ from cce_ray.runs.listener import Listener
 from cce_ray.runs.named import load_run
 
 if TYPE_CHECKING:
+    from cce_ray.runs.embedding import embed_file
     from cce_ray.runs.prediction import predict_file
     from cce_ray.runs.summary import RunSummary
     from cce_ray.runs.training import run_training
 
-__all__ = ["Listener", "RunSummary", "load_run", "predict_file", "run_training"]
+__all__ = ["Listener", "RunSummary", "embed_file", "load_run", "predict_file", "run_training"]
 
 # These need torch, for which a mistake in a configuration should not have to wait.
-_LAZY = {"predict_file": "prediction", "RunSummary": "summary", "run_training": "training"}
+_LAZY = {
+    "embed_file": "embedding",
+    "predict_file": "prediction",
+    "RunSummary": "summary",
+    "run_training": "training",
+}
 
 
 def __getattr__(name: str) -> Any:

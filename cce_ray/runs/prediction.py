@@ -16,13 +16,19 @@ import pyarrow.parquet
 
 from cce_ray.atomic import replacing
 from cce_ray.config import load_config
-from cce_ray.data import DATASETS, Batches, Dataset
+from cce_ray.data import Batches, Dataset
 from cce_ray.metrics import cluster_sizes, used_clusters
 from cce_ray.models import Classifier, load_model
 from cce_ray.runs.listener import Listener
+from cce_ray.runs.new_data import (
+    check_output,
+    check_shape,
+    checked_overrides,
+    data_settings,
+    source_name,
+    training_values,
+)
 from cce_ray.training import predict_batches
-
-ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
 
 
 class Writer(Protocol):
@@ -48,18 +54,14 @@ def predict_file(
     or data that cannot be used; an existing output is replaced only by a complete one.
     """
     listener = listener or Listener()
-    check_output(output)
-    overrides = checked_overrides(overrides)
+    check_output(output, (".csv", ".parquet"))
+    overrides = checked_overrides(overrides, "predict")
     target = load_config(None, [f"runtime.device={json.dumps(device)}"])[0].runtime.torch_device()
     classifier, metadata = load_model(model_file(model), device=target)
     dataset = load_unlabelled(data, classifier, metadata, overrides)
     for note in dataset.notes:
         listener.warn(note)
-    if tuple(dataset.samples.shape) != tuple(classifier.input_shape):
-        raise ValueError(
-            f"{data}: samples of shape {tuple(dataset.samples.shape)}, but the model takes "
-            f"{tuple(classifier.input_shape)}; give data like those it was trained on"
-        )
+    check_shape(data, dataset, classifier.input_shape)
     count = len(dataset.evaluation_indices)
     batches = Batches(
         dataset.samples,
@@ -80,25 +82,6 @@ def predict_file(
     }
 
 
-def check_output(output: Path) -> None:
-    """ValueError if the output can never be written."""
-    if output.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"--output: {output} must end in .csv or .parquet")
-    if output.is_dir():
-        raise ValueError(f"--output: {output} is a folder; give the name of a file")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"--output: the folder {output.absolute().parent} does not exist; make it first")
-
-
-def checked_overrides(overrides: Iterable[str]) -> list[str]:
-    """The overrides; ValueError for one that is not of the data, since nothing else is read here."""
-    checked = list(overrides)
-    for text in checked:
-        if not text.strip().startswith("data."):
-            raise ValueError(f"--set {text}: cce predict takes settings of the data only, e.g. data.key=NAME")
-    return checked
-
-
 def model_file(model: str | Path) -> Path:
     """The model file of a path, of a run's output folder, or of an MLflow URI."""
     if "://" in str(model) or str(model).startswith(("models:/", "runs:/")):
@@ -113,32 +96,11 @@ def load_unlabelled(
     data: str, classifier: Classifier, metadata: dict[str, Any], overrides: Iterable[str]
 ) -> Dataset:
     """The data to label, read as the model's training data were (image size, channels, array key)."""
-    trained = metadata.get("config", {}).get("data", {})
-    shape = classifier.input_shape
-    values: dict[str, Any]
-    path = Path(data).expanduser()
-    if path.is_dir():
-        values = {"name": "folder", "path": data, "labels": "none"}
-        values["channels"] = "grey" if shape[0] == 1 else "rgb"
-        if shape[-1] == shape[-2]:  # others cannot be resized to: they must have the model's size
-            values["image_size"] = shape[-1]
-    elif path.suffix in ARRAY_SUFFIXES or path.exists():
-        values = {"name": "arrays", "path": data}
-    elif data in DATASETS:
-        values = {"name": data}
-    else:
-        raise ValueError(f"{data}: no such file or folder, nor a data set ({', '.join(DATASETS)})")
-    kept = ("root", "key", "channels") if trained.get("name") == values["name"] else ()
-    values |= {key: trained[key] for key in kept if trained.get(key) is not None}
+    values = training_values(source_name(data), classifier.input_shape, metadata)
     values["num_clusters"] = classifier.num_clusters
-    # As JSON, which is YAML: a folder called 2024 stays a text.
-    settings = [
-        f"data.{key}={json.dumps(value, ensure_ascii=False)}"
-        for key, value in values.items()
-        if key != "name"
-    ]
-    config, _ = load_config(None, [f"data={values['name']}", *settings, *overrides])
-    return config.data.load()
+    if source_name(data) == "folder":
+        values["labels"] = "none"
+    return data_settings(data, values, overrides).load()
 
 
 def write_predictions(
