@@ -7,10 +7,14 @@ import json as jsonlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from cce_ray.experiments.table import Table as TextTable
 
 app = typer.Typer(
     help="Cluster images or embeddings without labels, with collision cross-entropy.",
@@ -193,6 +197,57 @@ def predict(
 
 
 @app.command()
+def embed(
+    data: Annotated[
+        str, typer.Argument(help="A folder of images, a .npy or .npz file of images, or a data set.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.parquet.")],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="A network of torchvision (resnet50, vit_b_16, convnext_tiny, ...), or a model of cce: "
+            "model.pt, a run's output folder, an MLflow URI."
+        ),
+    ] = "resnet50",
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", help="A state_dict; or default: torchvision's, downloaded; or random, to try out."
+        ),
+    ] = "default",
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the images for the network. Default: its weights'.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 64,
+    overrides: SetOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Features of images by a trained network, in a file for `cce train features --set data.path=FILE`."""
+    from cce_ray.console import RichListener
+    from cce_ray.runs import embed_file
+
+    with RichListener() as listener:
+        summary = embed_file(
+            data,
+            output,
+            backbone=backbone,
+            weights=weights,
+            image_size=image_size,
+            batch_size=batch_size,
+            overrides=overrides or [],
+            device=device,
+            listener=listener,
+        )
+        listener.note(
+            f"{summary['samples']} samples, {summary['features']} features -> {output} "
+            f"({summary['samples_per_second']:.0f} samples/s)"
+        )
+    if json:
+        typer.echo(jsonlib.dumps(summary))
+
+
+@app.command()
 def config(
     run: RunArgument = None,
     overrides: SetOption = None,
@@ -271,13 +326,9 @@ def bench_pseudo_labels(
 ) -> None:
     """Time every pseudo-label solver to certified gaps, against the paper's EM and projected gradient."""
     from cce_ray.console import RichListener
-    from cce_ray.experiments.pseudo_label_benchmark import (
-        QUICK,
-        Plan,
-        prepare_folder,
-        run_benchmark,
-        write_report,
-    )
+    from cce_ray.experiments.experiment import prepare_folder
+    from cce_ray.experiments.pseudo_label_benchmark import QUICK, Plan, run_benchmark, write_report
+    from cce_ray.experiments.pseudo_label_tables import notes, tables
 
     if output:
         prepare_folder(output)
@@ -288,31 +339,81 @@ def bench_pseudo_labels(
     if json:
         typer.echo(jsonlib.dumps(report))
     else:
-        show_tables(report)
+        show_tables(tables(report), notes(report))
 
 
-def show_tables(report: dict[str, Any]) -> None:
-    """The tables of a benchmark, never folded where nobody looks at a terminal."""
+@app.command()
+def experiment(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Experiments; --list tells which there are.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="The experiments, and what each shows.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller, into files NAME-quick.*.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of every run. Default: the experiment's.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Feature files and data sets. Default: CCE_DATA, or data."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where page, data and picture go.")
+    ] = Path("docs/results"),
+    json: JsonOption = False,
+) -> None:
+    """Reproduce tables and figures of the paper; what is finished is kept, the same command goes on."""
+    from cce_ray.experiments import EXPERIMENTS, find_experiment
+
+    if show:
+        width = max(map(len, EXPERIMENTS))
+        for name, meaning in EXPERIMENTS.items():
+            typer.echo(f"{name:<{width}}  {meaning}")
+        return
+    if not names:
+        raise ValueError(f"experiment: no name given; choose from {', '.join(EXPERIMENTS)}")
+    runs = {name: find_experiment(name) for name in names}  # all of them, before the first takes hours
+
+    from cce_ray.console import RichListener
+    from cce_ray.experiments.experiment import make_options, perform, prepare_folder
+
+    options = make_options(data, quick=quick, seeds=seeds)
+    prepare_folder(output)
+    reports = []
+    for name, run in runs.items():
+        with RichListener() as listener:
+            outcome, report = perform(name, run, options, output, listener)
+        reports.append(report)
+        if not json:
+            show_tables(outcome.tables, outcome.notes)
+    if json:
+        typer.echo(jsonlib.dumps({"experiments": reports}))
+
+
+def show_tables(tables: Sequence[TextTable], notes: Sequence[str]) -> None:
+    """Tables and what is to be said about them, never folded where nobody looks at a terminal."""
     from rich.console import Console
     from rich.table import Table
-
-    from cce_ray.experiments.pseudo_label_tables import notes, tables
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=200)
-    for table in tables(report):
+    for table in tables:
         shown = Table(title=table.title, title_justify="left")
         for number, heading in enumerate(table.headings):
             shown.add_column(heading, justify="right" if number else "left")
         for row in table.rows:
             shown.add_row(*row)
         console.print(shown)
-    for note in notes(report):
+    for note in notes:
         console.print(note, markup=False)
 
 
 INTERRUPTED = 130
+RESUME = "the same command goes on with --resume"
+INTERRUPTIONS = {
+    "predict": "nothing was written",
+    "embed": "nothing was written",
+    "experiment": "the same command goes on",
+}
+"""What is said of these verbs; of all others RESUME."""
 REMEDIES = {
     errno.ENOSPC: "make room on that disk and run again",
     errno.EDQUOT: "make room in your quota and run again",
@@ -352,7 +453,8 @@ def main() -> Any:
         # Typer turns most interruptions into an exit; one that strikes in typer's own code comes as it is.
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        typer.echo("error: interrupted; the same command goes on with --resume", err=True)
+        remedy = INTERRUPTIONS.get(sys.argv[1] if len(sys.argv) > 1 else "", RESUME)
+        typer.echo(f"error: interrupted; {remedy}", err=True)
         sys.exit(INTERRUPTED)
 
 

@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
 from cce_ray.experiments.machine_limits import DIVISIONS, MOVES, MULTIPLY_ADDS, kernel_rate, plain_loop_ratio
+from cce_ray.experiments.provenance import facts
 from cce_ray.experiments.pseudo_label_contenders import contenders
 from cce_ray.experiments.pseudo_label_race import Budget, Contender
 from cce_ray.pseudo_labels.problem import Problem
@@ -150,35 +147,6 @@ def predictions(num_points: int, num_clusters: int) -> np.ndarray:
     powers = np.exp(np.random.default_rng(0).normal(size=(num_points, num_clusters)))
     probs: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
     return probs
-
-
-def facts() -> dict[str, Any]:
-    """Commit, hardware, threads, versions, the date, and how busy the machine is now."""
-    import torch
-
-    from cce_ray.pseudo_labels.mappers import num_threads
-    from cce_ray.tracking.environment import device_name, git_commit
-
-    gpu = device_name(torch.device("cuda")) if torch.cuda.is_available() else None
-    return {
-        "commit": git_commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "device": device_name(torch.device("cpu")),
-        "gpu": gpu,
-        "cores": os.cpu_count(),
-        "threads": num_threads(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "numba", "torch")},
-    }
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make the output folder before anything is measured; OSError if files cannot be put there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(13, os.strerror(13), str(folder))
 
 
 def write_report(report: dict[str, Any], folder: Path) -> list[Path]:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
+
+from cce_ray.experiments.provenance import commit_text, hardware_text, versions_text
+from cce_ray.experiments.table import Table, markdown
 
 Report = dict[str, Any]
-
-
-@final
-@dataclass(frozen=True)
-class Table:
-    """A title, a heading a column, and rows of text."""
-
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
 
 
 def tables(report: Report) -> list[Table]:
@@ -143,26 +135,16 @@ def notes(report: Report) -> list[str]:
 def page(report: Report) -> str:
     """The tables as Markdown, below what ran where."""
     facts = report["facts"]
-    versions = ", ".join(f"{name} {facts[name]}" for name in ("numpy", "numba", "torch"))
-    where = f"{facts['device']}, {facts['cores']} cores, {facts['threads']} threads"
-    where += f"; {facts['gpu']}" if facts["gpu"] else ""
-    where += f"; load before the run {facts['load']:.1f}" if facts["load"] is not None else ""
     quick = " --quick" if report["quick"] else ""
     kept = len(report["cells"])
     cut = f" Interrupted: {kept} of {report['races']} races were run." if kept < report["races"] else ""
     parts = [
         "# Pseudo-label solvers",
-        f"Rendered by `cce bench pseudo-labels{quick} --output FOLDER` at commit `{facts['commit']}`, "
-        f"{facts['date']}, in {report['seconds']:.0f} s. Hardware: {where}. Python {facts['python']}, "
-        f"{versions}.{cut}",
+        f"Rendered by `cce bench pseudo-labels{quick} --output FOLDER` at commit "
+        f"{commit_text(facts['commit'])}, {facts['date']}, in {report['seconds']:.0f} s. Hardware: "
+        f"{hardware_text(facts)}. {versions_text(facts)}.{cut}",
         "\n".join(f"- {note}" for note in notes(report)),
         "![Gap against time](pseudo_labels.png)",
         *[markdown(table) for table in tables(report)],
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def markdown(table: Table) -> str:
-    """One table, numbers to the right."""
-    lines = [table.headings, ["---", *["---:"] * (len(table.headings) - 1)], *table.rows]
-    return f"## {table.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
