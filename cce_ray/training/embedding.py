@@ -12,7 +12,7 @@ from cce_ray.data.samples import Samples
 from cce_ray.metrics import nearest_neighbours, principal_components
 
 # Trials of a search train on the same data one after another.
-_found: WeakKeyDictionary[Samples, dict[tuple[Path | None, int], np.ndarray]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Samples, dict[tuple[Path | None, int, int], np.ndarray]] = WeakKeyDictionary()
 
 
 def fixed_embedding(dataset: Dataset, indices: np.ndarray, embedding: Path | None) -> np.ndarray:
@@ -44,9 +44,9 @@ def training_neighbours(dataset: Dataset, embedding: Path | None, count: int) ->
     """(n, count) int64: rows of the nearest training samples of each of the n training samples, in order of
     `dataset.train_indices`; kept for the next run on the same samples. Complexity O(n² D)."""
     kept = _found.setdefault(dataset.samples, {})
-    key = (embedding, count)
+    indices = dataset.train_indices
+    key = (embedding, count, hash(indices.tobytes()))
     if key not in kept:
-        indices = dataset.train_indices
         kept[key] = indices[
             nearest_neighbours(standardized(fixed_embedding(dataset, indices, embedding)), count)
         ]

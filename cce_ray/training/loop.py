@@ -317,7 +317,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     loss = weight * torch.stack(list(parts.values())).sum()
     if job.supervision:
         taught = supervised_loss(job, job.supervision)
-        parts = parts | {"supervised": taught}
+        parts = parts | {"supervised": taught.detach() / weight}  # of which the watch takes b / B
         loss = loss + taught
     update(job, loss)
     iterations = job.estimated.progress[0] if job.estimated else 0

@@ -39,6 +39,15 @@ SCOPES = {
     "dataset": ["model=linear", "optimizer.learning_rate=0.02", "pseudo_labels.scope=dataset"],
     "rank": ["model=linear", "optimizer.learning_rate=0.02", "pseudo_labels.scope=rank"],
 }
+LINEAR = ["model=linear", "optimizer.learning_rate=0.02"]
+METHODS = {
+    "mi": [*LINEAR, "method=mi"],
+    "iic": [*LINEAR, "method=iic"],
+    "scan": [*LINEAR, "method=scan", "method.neighbours=5"],
+    "sela": [*LINEAR, "method=sela", "method.augmentation_weight=1"],
+    "told": [*LINEAR, "method=cce_plus", "method.fairness_weight=20", "supervision.ratio=0.1"],
+}
+"""Losses of the whole batch's means, of neighbours, of a few known labels."""
 WRONG = {
     "diverges": [*MODELS["mlp"], "optimizer.learning_rate=1e30", "optimizer.momentum=0"],
     "diverges_at_once": [
@@ -55,9 +64,15 @@ Outcome = dict[str, Any]
 def start(
     rank: int, size: int, folder: Path, runs: dict[str, list[str]], **env: str
 ) -> subprocess.Popen[bytes]:
-    text = json.dumps({name: [*COMMON, *run] for name, run in runs.items()})
+    text = json.dumps({name: [*common(run), *run] for name, run in runs.items()})
     command = [sys.executable, str(SCRIPT), str(rank), str(size), str(folder), text]
     return subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE)
+
+
+def common(run: list[str]) -> list[str]:
+    """What a run shares with the others: the method's settings, unless it has a method of its own."""
+    own = any(part.startswith("method=") for part in run)
+    return [part for part in COMMON if not (own and part.startswith("method."))]
 
 
 def outcomes(size: int, folder: Path, runs: dict[str, list[str]], **env: str) -> list[Outcome]:
@@ -74,7 +89,7 @@ def outcomes(size: int, folder: Path, runs: dict[str, list[str]], **env: str) ->
 def by_size(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Outcome]]:
     """{number of ranks: what each of them ended with}."""
     folder = tmp_path_factory.mktemp("ranks")
-    return {size: outcomes(size, folder / str(size), MODELS | SCOPES | WRONG) for size in (1, 2, 3)}
+    return {size: outcomes(size, folder / str(size), MODELS | SCOPES | METHODS | WRONG) for size in (1, 2, 3)}
 
 
 def losses(found: dict[str, Any]) -> list[float]:
@@ -82,7 +97,7 @@ def losses(found: dict[str, Any]) -> list[float]:
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("model", [*MODELS, "dataset"])
+@pytest.mark.parametrize("model", [*MODELS, "dataset", *METHODS])
 def test_the_number_of_ranks_changes_no_loss_beyond_rounding(
     by_size: dict[int, list[Outcome]], model: str, size: int
 ) -> None:
