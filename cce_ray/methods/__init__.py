@@ -3,6 +3,7 @@
 from cce_ray.methods.base import MethodSettings, Step, labels_of
 from cce_ray.methods.cce import CCE
 from cce_ray.methods.cce_plus import CCEPlus
+from cce_ray.methods.gmm import GMM
 from cce_ray.methods.iic import IIC
 from cce_ray.methods.imsat import IMSAT
 from cce_ray.methods.kmeans import KMeans
@@ -27,6 +28,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "scan": SCAN,
     "seeds_only": SeedsOnly,
     "kmeans": KMeans,
+    "gmm": GMM,
 }
 
 __all__ = ["CCE", "METHODS", "CCEPlus", "KMeans", "MethodSettings", "Shannon", "Step", "labels_of"]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cce_ray.models.centroids import Centroids
 from cce_ray.models.cnn import CNN
+from cce_ray.models.gaussians import Gaussians
 from cce_ray.models.linear import Linear
 from cce_ray.models.mlp import MLP
 from cce_ray.models.model_settings import ModelSettings
@@ -22,6 +23,7 @@ MODELS: dict[str, type[ModelSettings]] = {
     "vgg4": VGG4,
     "resnet18": ResNet18,
     "centroids": Centroids,
+    "gaussians": Gaussians,
 }
 
 __all__ = ["MODELS", "Classifier", "ModelSettings", "load_model", "save_model", "to_float"]

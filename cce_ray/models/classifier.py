@@ -92,6 +92,25 @@ class CentroidHead(nn.Module):
         return (2 * points @ centers.T - squares).clamp(max=0) * self.inverse_temperature
 
 
+class GaussianHead(nn.Module):
+    """Logits ln w_k + ln N(x; mean_k, variance_k) of flat features (B, D), without the constant of all."""
+
+    def __init__(self, num_clusters: int, num_features: int) -> None:
+        super().__init__()
+        self.means = nn.Parameter(torch.randn(num_clusters, num_features) / math.sqrt(num_features))
+        self.log_variances = nn.Parameter(torch.zeros(num_clusters, num_features))
+        self.log_weights = nn.Parameter(torch.zeros(num_clusters))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B, K). Relative to the mean of the means, for the reason given in `CentroidHead`."""
+        origin = self.means.mean(dim=0)
+        points, means = features - origin, self.means - origin
+        precisions = (-self.log_variances).exp()
+        squares = points.square() @ precisions.T - 2 * points @ (means * precisions).T
+        squares = squares + (means.square() * precisions).sum(dim=1)
+        return self.log_weights - 0.5 * (squares.clamp(min=0) + self.log_variances.sum(dim=1))
+
+
 def linear_head(num_features: int, num_clusters: int) -> nn.Linear:
     """A linear classifier initialised as in the paper (§10.2): Kaiming weights, zero bias."""
     head = nn.Linear(num_features, num_clusters)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cce_ray.methods import CCE, METHODS, CCEPlus, KMeans, MethodSettings, Shannon, Step
+from cce_ray.models import MODELS
 from cce_ray.pseudo_labels import PseudoLabelSettings
 
 TRAINED = [name for name, kind in METHODS.items() if kind.scopes]
@@ -97,3 +98,30 @@ def test_kmeans_finds_blobs() -> None:
     for center in centers:
         assert np.abs(found - center).sum(1).min() < 0.3
     assert state["head.inverse_temperature"].item() == pytest.approx(0.5 / 0.25, rel=0.2)
+
+
+def test_the_mixture_of_known_gaussians_is_found_and_its_posterior_is_bayes() -> None:
+    random = np.random.default_rng(0)
+    deviations = np.array([[0.3, 1.5], [1.0, 0.5]])
+    means = np.array([[0.0, 0.0], [3.0, 1.0]])
+    which = (random.random(4000) < 0.3).astype(int)
+    points = (means[which] + deviations[which] * random.normal(size=(4000, 2))).astype(np.float32)
+    fitted = METHODS["gmm"]().fit(lambda: iter([points[:1500], points[1500:]]), 2, 0)
+    assert fitted is not None
+    model = MODELS["gaussians"]().build((2,), 2)
+    model.load_state_dict(fitted, strict=False)
+    order = fitted["head.means"][:, 0].argsort()
+    torch.testing.assert_close(
+        fitted["head.means"][order], torch.tensor(means, dtype=torch.float32), atol=0.1, rtol=0
+    )
+    logs = np.stack(
+        [
+            np.log(share) - np.log(deviation).sum() - 0.5 * (((points - mean) / deviation) ** 2).sum(1)
+            for share, mean, deviation in zip((0.7, 0.3), means, deviations, strict=True)
+        ],
+        1,
+    )
+    bayes = np.exp(logs[:, 1]) / np.exp(logs).sum(1)
+    with torch.no_grad():
+        found = model(torch.from_numpy(points)).softmax(1)[:, order[1]].numpy()
+    assert np.abs(found - bayes).mean() < 0.01

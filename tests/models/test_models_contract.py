@@ -13,7 +13,7 @@ from cce_ray.models import MODELS, Classifier, load_model, save_model, to_float
 from cce_ray.models.model_settings import ModelSettings
 
 IMAGE, EMBEDDING = (3, 16, 16), (20,)
-TAKES_EMBEDDINGS = ("linear", "mlp", "centroids")
+TAKES_EMBEDDINGS = ("linear", "mlp", "centroids", "gaussians")
 
 
 def build(name: str, shape: tuple[int, ...] = IMAGE, num_clusters: int = 7, **more: Any) -> Classifier:

@@ -9,6 +9,7 @@ from cce_ray.config import RunConfig, load_config
 from cce_ray.data import Dataset
 from cce_ray.training import known_labels
 
+RATIO = "supervision.ratio=0.1"
 DIGITS = ["data=digits", "model=linear", "tracking.enabled=false"]
 
 
