@@ -39,11 +39,11 @@ run = Grid(
     title="Table 2: clustering fixed features",
     text="""
     A linear classifier on standardised ResNet-50 features of each set's 10,000 test images. Every method
-    but k-means and the mixture had the same budget: a search of 40 trials (`python -m
-    cce_ray.experiments.table2_search`: Optuna's TPE, ASHA, seed 0) over learning rate, weight decay, batch
-    size and its own weights, for accuracy; the best three by the search were trained with three seeds more, and the best mean was taken.
-    The table's seeds are others, from 1000 on. Search and table use the same samples, as the paper's choice
-    of settings did: what is compared is what each method can reach.
+    but k-means and the mixture had the same budget, a search of 40 trials
+    (`python -m cce_ray.experiments.table2_search`: Optuna's TPE, ASHA, seed 0) over learning rate, weight
+    decay, batch size and its own weights, for accuracy; the best three by the search were trained with three
+    seeds more, and the best mean was taken. The table's seeds are others, from 1000 on. Search and table use
+    the same samples, as the paper's choice of settings did: what is compared is what each method can reach.
 
     The features are of another ResNet-50 than the paper's, so its numbers are beside ours for the ranking.
     """,
