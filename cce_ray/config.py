@@ -107,8 +107,8 @@ class RunConfig(Settings):
             )
         if workers > 1 and self.method.extra_clusters:
             raise ValueError(
-                "method.over_clusters: the second head is trained by one process; set it to 0 or leave "
-                "runtime.workers out"
+                f"runtime.workers: the extra head of method {self.method.name} is trained by one process; "
+                "leave it out"
             )
         if chosen.backend == "ray" and self.method.scopes and not self.method.objective:
             raise ValueError(

@@ -1,6 +1,7 @@
 """Losses: pure functions of tensors, a point's loss per row; means and weights are the method's business."""
 
 from cce_ray.losses.collision import collision_cross_entropy, collision_cross_entropy_from_probs
+from cce_ray.losses.contrastive import contrastive_loss
 from cce_ray.losses.entropy import entropy, softmax_entropy
 from cce_ray.losses.fairness import kl_from_prior, kl_to_prior
 from cce_ray.losses.invariant_information import invariant_information_loss
@@ -13,6 +14,7 @@ __all__ = [
     "collision_cross_entropy",
     "collision_cross_entropy_from_probs",
     "confident_cross_entropy",
+    "contrastive_loss",
     "entropy",
     "invariant_information_loss",
     "kl_from_prior",

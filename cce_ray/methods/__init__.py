@@ -14,6 +14,7 @@ from cce_ray.methods.scan import SCAN
 from cce_ray.methods.seeds_only import SeedsOnly
 from cce_ray.methods.sela import SeLa
 from cce_ray.methods.shannon import Shannon
+from cce_ray.methods.simclr import SimCLR
 
 METHODS: dict[str, type[MethodSettings]] = {
     "cce_plus": CCEPlus,
@@ -27,6 +28,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "iic": IIC,
     "scan": SCAN,
     "seeds_only": SeedsOnly,
+    "simclr": SimCLR,
     "kmeans": KMeans,
     "gmm": GMM,
 }

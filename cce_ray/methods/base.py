@@ -31,7 +31,7 @@ class Step:
     neighbour_logits: Tensor | None = None
     """(b, K) of a neighbour of each sample, drawn anew each time, where `num_neighbours`."""
     extra_logits: Tensor | None = None
-    """(b, `extra_clusters`) of the over-clustering head, where there is one."""
+    """(b, `extra_clusters`) of the extra head, where there is one."""
     augmented_extra_logits: Tensor | None = None
     """The same of the augmented copy."""
     inputs: Callable[[], Tensor] | None = None
@@ -70,6 +70,10 @@ class MethodSettings(Settings):
     """The only model it works with; None: any."""
     compares_views: ClassVar[bool] = False
     """Whether it is nothing without an augmented view that differs from the sample."""
+    both_views_augmented: ClassVar[bool] = False
+    """Whether the batch itself is an augmented copy too, by another draw."""
+    extra_head_layers: ClassVar[int] = 1
+    """Of the extra head: 1, linear; 2, a hidden layer as wide as the features before it."""
     needs_known_labels: ClassVar[bool] = False
     """Whether it learns from known labels alone (`supervision`)."""
 
@@ -95,7 +99,7 @@ class MethodSettings(Settings):
 
     @property
     def extra_clusters(self) -> int:
-        """Outputs of an over-clustering head beside the head, for training only; 0: there is none."""
+        """Outputs of an extra head, of finer clusters or for projections, for training only; 0: none."""
         return 0
 
     def fit(

@@ -63,10 +63,13 @@ class Classifier(nn.Module):
         """Logits (B, K) of samples as `normalize` returns them."""
         return cast("Tensor", self.head(self.backbone(inputs)))
 
-    def add_extra_head(self, num_outputs: int) -> None:
-        """A linear head for finer clusters, (B, features) -> (B, num_outputs); it is not saved."""
+    def add_extra_head(self, num_outputs: int, layers: int = 1) -> None:
+        """A second head, (B, features) -> (B, num_outputs), linear or with a hidden layer; never saved."""
         features = feature_count(self.backbone, self.input_shape)
-        self.extra_head = linear_head(features, num_outputs).to(self.shift.device)
+        head: nn.Module = linear_head(features, num_outputs)
+        if layers == 2:
+            head = nn.Sequential(nn.Linear(features, features), nn.ReLU(), head)
+        self.extra_head = head.to(self.shift.device)
 
     def normalize(self, inputs: Tensor) -> Tensor:
         """What the backbone sees of raw samples: floats (B, *input_shape)."""

@@ -35,7 +35,8 @@ def save_model(
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "settings": json.dumps(settings.model_dump(mode="json")),
+        # Not where its first weights came from: the file need not be there any more.
+        "settings": json.dumps(settings.model_dump(mode="json", exclude={"weights"})),
         "metadata": json.dumps(metadata),
         "input_shape": list(classifier.input_shape),
         "num_clusters": classifier.num_clusters,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from cce_ray.settings import Settings
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 class ModelSettings(Settings):
     """Abstract. One concrete class per architecture, named by its ``name`` field."""
+
+    weights: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] | None = None
+    """A model file of an earlier run, such as `simclr`'s, from whose backbone this one starts; or a
+    state_dict of the backbone alone (.pth)."""
 
     @abstractmethod
     def layers(self, input_shape: Sequence[int], num_clusters: int) -> tuple[nn.Module, nn.Module]:
@@ -42,11 +49,15 @@ class ModelSettings(Settings):
             shift, scale: normalisation in front of the network, see ``Classifier``.
 
         Raises:
-            ValueError: the architecture does not take samples of this shape.
+            ValueError: the architecture does not take samples of this shape, or `weights` do not fit.
         """
         from cce_ray.models.classifier import Classifier
 
         backbone, head = self.layers(input_shape, num_clusters)
+        if self.weights:
+            from cce_ray.models.backbone_weights import load_backbone
+
+            load_backbone(backbone, self.weights)
         return Classifier(
             backbone, head, input_shape=input_shape, num_clusters=num_clusters, shift=shift, scale=scale
         )

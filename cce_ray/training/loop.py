@@ -32,6 +32,9 @@ from cce_ray.training.ranks import share_sizes
 from cce_ray.training.supervising import Supervision, known_labels
 from cce_ray.training.watch import EpochWatch
 
+SECOND_DRAW = 1_000_003
+"""Between the augmentation seeds of two draws of one epoch: further apart than any run's seeds."""
+
 
 @dataclass
 class TrainResult:
@@ -159,7 +162,7 @@ def start(
     method, ranks = config.method, context.ranks
     known = known_labels(config, dataset)
     if method.extra_clusters:
-        model.add_extra_head(method.extra_clusters)
+        model.add_extra_head(method.extra_clusters, method.extra_head_layers)
     if ranks.size > 1:
         sync_batch_norms(model)
     # Batches have two sizes at most. With graphs of fixed shape a step's bits depend on its own size, and not
@@ -272,6 +275,9 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     """
     ranks, method = job.context.ranks, job.config.method
     own = job.batches.own(len(indices))
+    raw = inputs
+    if method.both_views_augmented:
+        inputs = disturbed(job, indices[own], raw, draw=1)
     logits, extra = outputs_of(job, inputs)
     predicted = ranks.gather(torch.softmax(logits.detach(), 1), share_sizes(len(indices), ranks.size))
     probs, copied = to_host(predicted)
@@ -289,7 +295,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     # Before the pseudo-labels are there: a GPU computes this, or a helper them, meanwhile.
     augmented, augmented_extra = None, None
     if method.wants_augmented_view:
-        augmented, augmented_extra = outputs_of(job, disturbed(job, indices[own], inputs))
+        augmented, augmented_extra = outputs_of(job, disturbed(job, indices[own], raw))
     neighbour_logits = None
     if job.neighbours is not None:
         neighbour_logits, _ = outputs_of(job, job.batches.read(drawn_neighbours(job, indices)[own]))
@@ -334,13 +340,13 @@ def outputs_of(job: Job, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
     return outputs[:, : job.model.num_clusters], outputs[:, job.model.num_clusters :]
 
 
-def disturbed(job: Job, indices: Tensor, inputs: Tensor) -> Tensor:
-    """The augmented copies of samples `indices` (b,)."""
+def disturbed(job: Job, indices: Tensor, inputs: Tensor, draw: int = 0) -> Tensor:
+    """The augmented copies of samples `indices` (b,), of the epoch's draw number `draw`."""
     return augment(
         inputs,
         to_device(indices, job.context.device),
         settings=job.config.augmentation,
-        seed=job.config.runtime.seed,
+        seed=job.config.runtime.seed + draw * SECOND_DRAW,
         epoch=job.epoch,
         shift=job.model.shift,
         scale=job.model.scale,

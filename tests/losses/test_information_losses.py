@@ -9,6 +9,7 @@ from cce_ray.losses import (
     collision_cross_entropy,
     collision_cross_entropy_from_probs,
     confident_cross_entropy,
+    contrastive_loss,
     invariant_information_loss,
     mutual_information_parts,
     neighbour_consistency,
@@ -116,3 +117,24 @@ def test_forward_correction_is_collision_cross_entropy_on_softened_labels() -> N
     soft = (1 - eta) * torch.nn.functional.one_hot(observed, clusters).double() + eta / clusters
     assert torch.allclose(collision_cross_entropy(logits, soft), corrected, atol=1e-12)
     assert not torch.allclose(shannon_cross_entropy(logits, soft), corrected, atol=1e-2)
+
+
+def test_contrastive_loss_of_equal_views_among_orthogonal_ones() -> None:
+    """Each partner has similarity 1, the others 0: ln(1 + (2B - 2) e^(-1/τ))."""
+    projections = 3.0 * torch.eye(5, 8)
+    expected = math.log(1 + 8 * math.exp(-1 / 0.5))
+    assert contrastive_loss(projections, projections, 0.5).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_contrastive_loss_is_the_sum_over_both_orders() -> None:
+    random = torch.Generator().manual_seed(0)
+    first, second = (
+        torch.nn.functional.normalize(torch.randn(4, 6, generator=random), dim=1) for _ in range(2)
+    )
+    everything = torch.cat([first, second])
+    losses = []
+    for row in range(8):
+        scores = [(everything[row] @ everything[other]).item() / 0.2 for other in range(8) if other != row]
+        partner = (everything[row] @ everything[(row + 4) % 8]).item() / 0.2
+        losses.append(math.log(sum(math.exp(score) for score in scores)) - partner)
+    assert contrastive_loss(first, second, 0.2).item() == pytest.approx(sum(losses) / 8, abs=1e-5)
