@@ -27,6 +27,7 @@ from cce_ray.runs.summary import RunSummary, summarize
 from cce_ray.runs.tracked import finishing, tracked_run
 from cce_ray.tracking import TrackedRun, Tracker, make_tracker
 from cce_ray.training import known_labels
+from cce_ray.training.embedding import given_rows
 
 SUMMARY_FILE = "summary.json"
 
@@ -109,6 +110,8 @@ def check_fits(config: RunConfig, dataset: Dataset) -> None:
         raise ValueError(
             "pseudo_labels.backend: gpu, but the network runs on the CPU; set pseudo_labels.backend=auto"
         )
+    if config.method.neighbour_embedding:
+        given_rows(config.method.neighbour_embedding, len(dataset.samples), dataset.train_indices[:1])
     # Building the model tells whether it can take samples of this shape.
     config.model.build(dataset.samples.shape, dataset.num_clusters)
 

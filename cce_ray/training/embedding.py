@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from cce_ray.data import Dataset
+from cce_ray.data.arrays import Arrays
 from cce_ray.data.samples import Samples
 from cce_ray.metrics import nearest_neighbours, principal_components
 
@@ -30,14 +31,13 @@ def fixed_embedding(dataset: Dataset, indices: np.ndarray, embedding: Path | Non
 def given_rows(path: Path, count: int, indices: np.ndarray) -> np.ndarray:
     """The rows of an embedding file."""
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"embedding: {path} cannot be read ({error}); give a .npy file") from None
-    if stored.ndim != 2 or len(stored) != count:
-        raise ValueError(
-            f"embedding: {path} has shape {stored.shape}; give one row for each of the {count} samples"
-        )
-    return np.asarray(stored[indices], np.float32)
+        samples = Arrays(path=path).source().samples
+    except ValueError as error:
+        raise ValueError(f"embedding: {error}") from None
+    if len(samples.shape) != 1 or len(samples) != count:
+        shape = (len(samples), *samples.shape)
+        raise ValueError(f"embedding: {path} has shape {shape}; give one row for each of the {count} samples")
+    return samples.read(indices)
 
 
 def training_neighbours(dataset: Dataset, embedding: Path | None, count: int) -> np.ndarray:

@@ -74,8 +74,8 @@ class SearchSettings(Settings):
     objective: str = next(iter(OBJECTIVES))
     """What is maximised."""
     embedding: Annotated[Path, Field()] | None = None
-    """A .npy file (N, D): the space in which labellings are judged; empty: the standardised input of
-    embeddings, 50 principal components of the pixels of images."""
+    """A .npy, .npz or .parquet file (N, D): the space in which labellings are judged; empty: the standardised
+    input of embeddings, 50 principal components of the pixels of images."""
     gpus: float = Field(default=0.0, ge=0)
     """GPUs of a trial, or the share of one."""
     scheduler: SchedulerSettings = SchedulerSettings()

@@ -38,8 +38,20 @@ def test_its_features_are_those_before_the_head(pretext: Path, tmp_path: Path) -
     embed_file("digits", tmp_path / "features.parquet", backbone=str(pretext))
     settings = ["data=arrays", f"data.path={tmp_path / 'features.parquet'}"]
     dataset = load_config(None, settings)[0].data.load()
-    assert dataset.samples.shape == (128,) and len(dataset.samples) == 1797
+    width = load_model(pretext)[0].head.weight.shape[1]
+    assert dataset.samples.shape == (width,) and len(dataset.samples) == 1797
     assert dataset.num_clusters == 10
+
+
+def test_neighbours_are_sought_in_them(pretext: Path, tmp_path: Path) -> None:
+    embed_file("digits", tmp_path / "features.parquet", backbone=str(pretext))
+    scan = ["method=scan", f"method.embedding={tmp_path / 'features.parquet'}", "data.limit=1797"]
+    config, _ = load_config(None, [*BASE, *scan, f"output_dir={tmp_path / 'run'}"])
+    assert run_training(config).clusters_used > 1
+    few, _ = load_config(None, [*BASE, *scan, "data.limit=300", f"output_dir={tmp_path / 'few'}"])
+    with pytest.raises(ValueError, match=r"^embedding: .* one row for each of the 300 samples"):
+        run_training(few)
+    assert not (tmp_path / "few").exists()
 
 
 def test_weights_that_do_not_fit_are_one_line(pretext: Path, tmp_path: Path) -> None:
