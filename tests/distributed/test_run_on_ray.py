@@ -175,7 +175,8 @@ def test_divergence_is_one_line_and_no_worker_is_left(cluster: Any, tmp_path: Pa
         assert [row[0] for row in base.execute("select status from runs")] == ["FAILED"]
 
 
-@pytest.mark.parametrize("scope", ["batch", "dataset"])
+# Of the whole data set: nightly, for test_em.py holds the bits and this no more than that they are used.
+@pytest.mark.parametrize("scope", ["batch", pytest.param("dataset", marks=pytest.mark.nightly)])
 def test_em_in_remote_tasks_gives_the_bits_of_em_in_the_worker(
     cluster: Any, tmp_path: Path, scope: str
 ) -> None:

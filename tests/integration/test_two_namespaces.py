@@ -151,6 +151,7 @@ def test_a_run_over_two_machines_goes_on_with_one_when_the_other_loses_power(tmp
         pytest.skip(f"no network namespaces here: {reason}")
 
 
+@pytest.mark.nightly
 def test_two_machines_work_together_until_one_loses_power(cluster: Cluster) -> None:
     head, worker = cluster.head, cluster.worker
     with cluster.start(
