@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -37,6 +38,8 @@ class Recorder(Callback):  # type: ignore[misc]
         self._listener, self._wanted = listener, wanted
         self.records = {record.number: record for record in records}
         self._open: dict[int, TrackedRun] = {}
+        self.unstarted: Counter[str] = Counter()
+        """{study: trials whose process was lost before they began}: Tune does not try these again."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune keeps a pickle of its callbacks, which nobody reads."""
@@ -88,8 +91,14 @@ class Recorder(Callback):  # type: ignore[misc]
         self._close(record)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The trial's process was lost too often, or failed."""
-        record = self.records[trial.config["number"]]
+        """The trial's process was lost too often, or failed; or was lost before the trial began in it."""
+        number, study = trial.config["number"], trial.config["study"]
+        if number not in self._open:
+            record = self.records.setdefault(number, TrialRecord(number, study, trial.config["sample"]))
+            write_trial(self._plans[study].folder, record)
+            self.unstarted[study] += 1
+            return
+        record = self.records[number]
         record.state = "failed"
         lines = str(trial.error_file and Path(trial.error_file).read_text(errors="replace")).strip()
         record.reason = lines.splitlines()[-1][:200] if lines else "lost"

@@ -198,26 +198,29 @@ class Seeking:
         return summaries
 
     def search(self, references: Mapping[str, Any]) -> None:
-        """Run the trials that are missing."""
+        """Run the trials that are missing, and once more those whose process was lost before they began."""
         wanted = {study.name: study.missing() for study in self.studies}
-        records = [record for study in self.studies for record in study.records]
         recorder = Recorder(
             self.plans,
-            records,
+            [record for study in self.studies for record in study.records],
             self.tracker,
             self.parents,
             self.listener,
             sum(study.trials for study in self.studies),
         )
         recorder.settle()
-        if not sum(wanted.values()):
-            return
-        try:
-            run_tune(self.studies, self.plans, wanted, records, recorder, references, self.most)
-        finally:
-            recorder.interrupted()
-            for study in self.studies:
-                study.records = [one for one in recorder.records.values() if one.study == study.name]
+        for _ in range(1 + LOST_TRIALS):
+            if not sum(wanted.values()):
+                return
+            records = list(recorder.records.values())
+            recorder.unstarted.clear()
+            try:
+                run_tune(self.studies, self.plans, wanted, records, recorder, references, self.most)
+            finally:
+                recorder.interrupted()
+                for study in self.studies:
+                    study.records = [one for one in recorder.records.values() if one.study == study.name]
+            wanted = {study.name: recorder.unstarted[study.name] for study in self.studies}
 
 
 def longest(study: Study, plan: StudyPlan) -> int:

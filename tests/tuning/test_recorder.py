@@ -13,6 +13,8 @@ from cce_ray.tuning import load_search
 from cce_ray.tuning.judging import make_judge
 from cce_ray.tuning.recorder import Recorder
 from cce_ray.tuning.records import TrialRecord, read_trials
+from cce_ray.tuning.search import Seeking
+from cce_ray.tuning.study import Study
 from cce_ray.tuning.trial import StudyPlan
 
 SAMPLE = {"method.fairness_weight": 20.0}
@@ -136,3 +138,40 @@ def test_runs_that_nobody_wrote_down_are_removed(plan: StudyPlan) -> None:
     client: Any = session.tracker
     assert client._client.get_run(orphan.id).info.lifecycle_stage == "deleted"
     assert client._client.get_run(kept.id).info.lifecycle_stage == "active"
+
+
+def test_a_trial_whose_process_was_lost_before_it_began_is_taken_up_again(plan: StudyPlan) -> None:
+    """Tune ends such a trial without another try, and without telling that it began."""
+    session, trial = Session(plan), Trial(4)
+    session.recorder.on_trial_error(1, [], trial)
+    assert session.recorder.unstarted == {"mine": 1}
+    record = read_trials(plan.folder)[0]
+    assert (record.number, record.state, record.sample, record.run_id) == (4, "running", SAMPLE, None)
+    session.recorder.on_trial_start(2, [], trial)  # of the round that follows
+    session.recorder.on_trial_result(3, [], trial, report(0.7, 60, "finished"))
+    session.recorder.on_trial_complete(4, [], trial)
+    assert session.recorder.records[4].done
+    assert session.status(session.recorder.records[4]) == "FINISHED"
+
+
+def test_the_search_runs_such_a_trial_in_another_round(
+    plan: StudyPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, rounds = Session(plan), []
+    study = Study(plan.search, plan.folder, 2, [])
+
+    def tune(studies: Any, plans: Any, wanted: Any, records: Any, recorder: Recorder, *more: Any) -> None:
+        rounds.append((dict(wanted), [record.number for record in records if record.state == "running"]))
+        for number in range(2) if len(rounds) == 1 else [1]:
+            if number == 1 and len(rounds) < 3:
+                recorder.on_trial_error(1, [], Trial(1))
+                continue
+            recorder.on_trial_start(1, [], Trial(number))
+            recorder.on_trial_result(2, [], Trial(number), report(0.7, 60, "finished"))
+            recorder.on_trial_complete(3, [], Trial(number))
+
+    monkeypatch.setattr("cce_ray.tuning.search.run_tune", tune)
+    plans, parents = {"mine": plan}, {"mine": session.parent}
+    Seeking(plan.folder, [study], plans, session.tracker, parents, Listener(), 2).search({})
+    assert rounds == [({"mine": 2}, []), ({"mine": 1}, [1]), ({"mine": 1}, [1])]
+    assert [record.state for record in study.records] == ["finished", "finished"]
