@@ -30,6 +30,7 @@ from cce_ray.config import load_config
 from cce_ray.distributed.batch_em import EMTasks
 from cce_ray.pseudo_labels import PseudoLabels
 from cce_ray.training import LocalContext, loop
+from cce_ray.training import step as steps
 from cce_ray.training.batch_probs import BatchProbs, Labelled
 from cce_ray.training.labelling import Beside, Here
 
@@ -104,28 +105,28 @@ def make_job(batch: int, clusters: int, folder: Path, tasks: TimedTasks) -> Any:
 
 def step(job: Any, spans: list[Span]) -> float:
     """Seconds of one training step; its spans."""
-    forward, augmented = job.forward, loop.augmented_view
 
-    def timed(what: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(work: Callable[..., Any], *names: str) -> Callable[..., Any]:
+        names_left = iter(names)
+
         def call(*arguments: Any) -> Any:
             started = time.time()
             found = work(*arguments)
-            spans.append(("trainer", what, started, time.time()))
+            spans.append(("trainer", next(names_left), started, time.time()))
             return found
 
         return call
 
     indices, inputs = next(iter(job.batches.epoch(0)))
-    job.forward = timed("forward", forward)
-    loop.augmented_view = timed("augmented view", augmented)
-    update = loop.update
-    loop.update = timed("backward, update", update)
+    forward, update = job.forward, steps.update
+    job.forward = timed(forward, "forward", "augmented view")
+    steps.update = timed(update, "backward, update")
     started = time.perf_counter()
     try:
-        loop.training_step(job, indices, inputs)
+        steps.training_step(job, indices, inputs)
     finally:
         seconds = time.perf_counter() - started
-        job.forward, loop.augmented_view, loop.update = forward, augmented, update
+        job.forward, steps.update = forward, update
     return seconds
 
 
@@ -143,10 +144,6 @@ def draw(spans: list[Span], path: Path) -> None:
     lanes = ["EM task", "trainer"]
     seen = set()
     for lane, what, first, last in spans:
-        if what == "forward" and any(
-            one[1] == "augmented view" and one[2] <= first and last <= one[3] for one in spans
-        ):
-            continue  # the augmented view's own forward pass
         label = None if what in seen else f"{what} ({last - first:.2f} s)"
         seen.add(what)
         axes.barh(lanes.index(lane), last - first, left=first - zero, color=colours[what], label=label)
