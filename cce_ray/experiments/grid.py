@@ -119,7 +119,7 @@ class Grid:
             **cell.changes,
             **(self.quick.changes if options.quick else {}),
         }
-        return Cell(cell.run, changes)
+        return Cell(cell.run, {key: located(value, options) for key, value in changes.items()})
 
     def _result(self, row: str, column: str, seeds: int, options: Options, listener: Listener) -> CellResult:
         cell = self.cell_of(row, column, options)
@@ -162,6 +162,13 @@ class Grid:
             caption=self.caption,
             details=portable(details(found), options),
         )
+
+
+def located(value: Any, options: Options) -> Any:
+    """A setting, with $CCE_DATA/ at its beginning for the data folder: what `portable` takes back."""
+    if isinstance(value, str) and value.startswith("$CCE_DATA/"):
+        return str(options.data / value.removeprefix("$CCE_DATA/"))
+    return value
 
 
 def portable(values: Any, options: Options) -> Any:

@@ -36,9 +36,9 @@ run = Grid(
     text="""
     10,000 images of MNIST, some of which (drawn class by class) come with their labels: their cross-entropy
     has weight 2 and their pseudo-labels are clamped. Every step adds 32 images with known labels to its
-    batch, the same number whatever the method, all of them augmented; "only seeds" learns from these alone.
-    A network of 3x3 convolutions (`cnn`), 5 epochs. Accuracy, after matching, on all 10,000 images, labelled
-    ones included. No setting was searched with labels; they are the same for all methods.
+    batch, the same number whatever the method, augmented as in the run `digits`; "only seeds" learns from
+    these alone. A network of 3x3 convolutions (`cnn`), 5 epochs. Accuracy, after matching, on all 10,000
+    images, labelled ones included. No setting was searched with labels; they are the same for all methods.
 
     The paper's Table 5 is of STL10 and CIFAR10 (`table5`); it has no such table of MNIST.
     """,

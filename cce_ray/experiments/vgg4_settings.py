@@ -6,7 +6,9 @@ from typing import Any
 
 from cce_ray.experiments.grid import Quick, Row
 
-SETTINGS: dict[str, Any] = {
+PRESET = {f"augmentation.{name}": None for name in ("rotation", "scale", "shift", "shear", "noise")}
+"""The data set's own strengths, where the run that is changed has some of its own."""
+SETTINGS: dict[str, Any] = PRESET | {
     "model": "vgg4",
     "pseudo_labels.gap_tolerance": 0.01,
     "pseudo_labels.max_iterations": 1000,
