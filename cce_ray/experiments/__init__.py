@@ -27,6 +27,7 @@ EXPERIMENTS: dict[str, str] = {
     "table7": "Loss (10) against loss (11), VGG-4 from scratch; for a GPU, or --quick.",
     "semi_supervised": "MNIST with a few labels: what the unlabelled images add.",
     "long_tail": "Exponentially imbalanced features: what the options of the prior buy.",
+    "clusters_study": "More clusters than classes, and merged afterwards.",
     "lambda_study": "Accuracy against the fairness weight λ, for cce_plus and shannon.",
 }
 """{name: what it shows}."""

@@ -8,6 +8,7 @@ from cce_ray.metrics.clustering import (
     match_clusters,
     matched_confusion,
 )
+from cce_ray.metrics.merging import merge_clusters
 from cce_ray.metrics.neighbours import nearest_neighbours
 from cce_ray.metrics.shared_space import (
     SharedSpace,
@@ -41,6 +42,7 @@ __all__ = [
     "match_clusters",
     "matched_confusion",
     "mean_confidence",
+    "merge_clusters",
     "mutual_information",
     "nearest_neighbours",
     "principal_components",
