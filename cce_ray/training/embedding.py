@@ -12,8 +12,11 @@ from cce_ray.data.arrays import Arrays
 from cce_ray.data.samples import Samples
 from cce_ray.metrics import nearest_neighbours, principal_components
 
+MOST_KEPT = 100
+"""So many neighbours are found at least, for the next run may want more of them."""
+
 # Trials of a search train on the same data one after another.
-_found: WeakKeyDictionary[Samples, dict[tuple[Path | None, int, int], np.ndarray]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Samples, dict[tuple[Path | None, int], np.ndarray]] = WeakKeyDictionary()
 
 
 def fixed_embedding(dataset: Dataset, indices: np.ndarray, embedding: Path | None) -> np.ndarray:
@@ -43,14 +46,12 @@ def given_rows(path: Path, count: int, indices: np.ndarray) -> np.ndarray:
 def training_neighbours(dataset: Dataset, embedding: Path | None, count: int) -> np.ndarray:
     """(n, count) int64: rows of the nearest training samples of each of the n training samples, in order of
     `dataset.train_indices`; kept for the next run on the same samples. Complexity O(n² D)."""
-    kept = _found.setdefault(dataset.samples, {})
-    indices = dataset.train_indices
-    key = (embedding, count, hash(indices.tobytes()))
-    if key not in kept:
-        kept[key] = indices[
-            nearest_neighbours(standardized(fixed_embedding(dataset, indices, embedding)), count)
-        ]
-    return kept[key]
+    kept, indices = _found.setdefault(dataset.samples, {}), dataset.train_indices
+    key = (embedding, hash(indices.tobytes()))
+    if key not in kept or kept[key].shape[1] < count:
+        values = standardized(fixed_embedding(dataset, indices, embedding))
+        kept[key] = indices[nearest_neighbours(values, max(count, min(MOST_KEPT, len(indices) - 1)))]
+    return kept[key][:, :count]
 
 
 def standardized(values: np.ndarray) -> np.ndarray:
