@@ -59,7 +59,11 @@ START = {"optimizer.learning_rate": 6.5, "optimizer.weight_decay": 0.05, "optimi
 """Where every search begins: the settings of `features`, with the method's own defaults."""
 FIXED: dict[str, dict[str, Any]] = {
     "shannon": {"pseudo_labels.max_iterations": 200, "pseudo_labels.tolerance": 1e-4},
-    "cce": {"pseudo_labels.gap_tolerance": None, "pseudo_labels.tolerance": 1e-4},
+    "cce": {
+        "pseudo_labels.gap_tolerance": None,
+        "pseudo_labels.tolerance": 1e-4,
+        "pseudo_labels.max_iterations": 50,
+    },
 }
 """Where the stopping rule of `features`, a certified gap of 1e-2, is not the method's own."""
 
