@@ -3,13 +3,12 @@ K-Means, TPAMI 2021; loss (5) of Zhang & Boykov by closed-form updates of y."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 from pydantic import Field
 
-from cce_ray.methods.base import MethodSettings, Step
-from cce_ray.methods.self_labelling import both_views, uncertified
+from cce_ray.methods.self_labelling import PseudoLabelled, uncertified
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @final
-class MIADM(MethodSettings):
+class MIADM(PseudoLabelled):
     """mean H(y, σ) + λ KL(ȳ‖u), y by the closed form of the alternating direction method.
 
     `shannon` solves the same loss for y to tolerance; here y is the stationary point of KL(y‖σ) + λ KL(ȳ‖u)
@@ -29,15 +28,6 @@ class MIADM(MethodSettings):
     name: Literal["miadm"] = "miadm"
     fairness_weight: float = Field(default=1.0, gt=0)
     """λ, on KL(ȳ‖u); loss (5) has 1."""
-    augmentation_weight: float = Field(default=0.0, ge=0)
-    """Weight of the augmented view's cross-entropy; 0: no augmented view is computed."""
-
-    scopes: ClassVar[frozenset[str]] = frozenset({"batch", "rank", "dataset"})
-
-    @property
-    def wants_augmented_view(self) -> bool:
-        """If it has a weight."""
-        return self.augmentation_weight > 0
 
     def labels(
         self,
@@ -54,8 +44,8 @@ class MIADM(MethodSettings):
         )
         return uncertified(found.astype(np.float32), probs, 1, 0.0)
 
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """Shannon's cross-entropy of both views against y."""
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """H(y, σ) of (8)."""
         from cce_ray.losses import shannon_cross_entropy
 
-        return both_views(shannon_cross_entropy, step, self.augmentation_weight)
+        return shannon_cross_entropy(logits, labels)

@@ -3,13 +3,12 @@ ICLR 2020; loss (4) of Zhang & Boykov."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 from pydantic import Field
 
-from cce_ray.methods.base import MethodSettings, Step
-from cce_ray.methods.self_labelling import both_views, uncertified
+from cce_ray.methods.self_labelling import PseudoLabelled, uncertified
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +21,7 @@ MARGINAL_TOLERANCE = 1e-3
 
 
 @final
-class SeLa(MethodSettings):
+class SeLa(PseudoLabelled):
     """mean H(y, σ) over the network and one-hot y of equal shares, y by Sinkhorn-Knopp.
 
     Deviations: y is estimated in every batch (`pseudo_labels.scope` dataset: once an epoch, as they do every
@@ -32,15 +31,6 @@ class SeLa(MethodSettings):
     name: Literal["sela"] = "sela"
     sharpness: float = Field(default=25.0, gt=0)
     """Their λ: the power of σ in the transport's kernel."""
-    augmentation_weight: float = Field(default=0.0, ge=0)
-    """Weight of the augmented view's cross-entropy; 0: no augmented view is computed."""
-
-    scopes: ClassVar[frozenset[str]] = frozenset({"batch", "rank", "dataset"})
-
-    @property
-    def wants_augmented_view(self) -> bool:
-        """If it has a weight."""
-        return self.augmentation_weight > 0
 
     def labels(
         self,
@@ -61,8 +51,8 @@ class SeLa(MethodSettings):
         )
         return uncertified(hardened(plan), probs, iterations, error)
 
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """Shannon's cross-entropy of both views against y."""
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """H(y, σ) of (8)."""
         from cce_ray.losses import shannon_cross_entropy
 
-        return both_views(shannon_cross_entropy, step, self.augmentation_weight)
+        return shannon_cross_entropy(logits, labels)
