@@ -455,6 +455,10 @@ def main() -> Any:
             raise
         remedy = INTERRUPTIONS.get(sys.argv[1] if len(sys.argv) > 1 else "", RESUME)
         typer.echo(f"error: interrupted; {remedy}", err=True)
+        # An interruption that passed through code run from text (dataclasses make their methods so) leaves
+        # Python with a mark, and `python -m` would die of SIGINT instead of this exit code. Running any other
+        # text takes the mark away.
+        exec("")
         sys.exit(INTERRUPTED)
 
 

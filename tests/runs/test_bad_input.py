@@ -97,6 +97,13 @@ def test_an_interrupted_run_says_how_it_goes_on_and_is_killed_for_mlflow(
     assert store.execute("select status from runs").fetchall() == [("KILLED",)]
 
 
+def test_an_interruption_inside_code_made_from_text_has_the_same_exit_code(tmp_path: Path) -> None:
+    lines = ["from cce_ray import cli", "cli.app = lambda: exec('raise KeyboardInterrupt')", "cli.main()"]
+    (tmp_path / "interrupted.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "interrupted"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 130
+
+
 def test_an_interruption_that_got_lost_ends_the_run_at_its_next_step() -> None:
     listener = RichListener()
     listener.seed(0, 1, 1)
