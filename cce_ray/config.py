@@ -105,11 +105,6 @@ class RunConfig(Settings):
             raise ValueError(
                 f"runtime.workers: method {self.method.name} is fitted by one process; leave it out"
             )
-        if workers > 1 and self.method.extra_clusters:
-            raise ValueError(
-                f"runtime.workers: the extra head of method {self.method.name} is trained by one process; "
-                "leave it out"
-            )
         if chosen.backend == "ray" and self.method.scopes and not self.method.objective:
             raise ValueError(
                 f"pseudo_labels.backend: ray, but method {self.method.name} labels a batch in no time; leave "

@@ -16,14 +16,19 @@ def prediction_divergence(logits: torch.Tensor, changed_logits: torch.Tensor) ->
 
 
 def adversarial_direction(
-    inputs: torch.Tensor, logits: torch.Tensor, predict: Predict, *, probe: float, iterations: int = 1
+    inputs: torch.Tensor,
+    logits: torch.Tensor,
+    predict: Predict,
+    *,
+    start: torch.Tensor,
+    probe: float,
+    iterations: int = 1,
 ) -> torch.Tensor:
-    """Unit vectors (B, ...) along which the predictions change the most, by power iteration from a random
-    start (torch's global generator of the CPU).
+    """Unit vectors (B, ...) along which the predictions change the most, by power iteration from ``start``.
 
     The divergence's gradient a step of length ``probe`` away is about its Hessian times the direction.
     """
-    direction = _unit(torch.randn(inputs.shape).to(inputs.device))
+    direction = _unit(start)
     for _ in range(iterations):
         direction.requires_grad_(True)
         divergence = prediction_divergence(logits, predict(inputs + probe * direction)).sum()
@@ -39,6 +44,7 @@ def virtual_adversarial_loss(
     logits: torch.Tensor,
     predict: Predict,
     *,
+    start: torch.Tensor,
     radius: float,
     probe: float,
     iterations: int = 1,
@@ -49,9 +55,10 @@ def virtual_adversarial_loss(
     Args:
         inputs: (B, ...), what ``predict`` maps to logits (B, K).
         logits: predict(inputs).
+        start: (B, ...) random directions, from which the adversarial ones are found; their length is ignored.
         radius, probe: lengths in the units of the inputs.
     """
-    found = adversarial_direction(inputs, logits, predict, probe=probe, iterations=iterations)
+    found = adversarial_direction(inputs, logits, predict, start=start, probe=probe, iterations=iterations)
     return prediction_divergence(logits, predict(inputs + radius * found))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from cce_ray.settings import Settings
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings
+
+
+class SharedBatch(Protocol):
+    """A batch that several ranks share: what `Step` offers, of all of it."""
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """See `Step.mean`."""
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """See `Step.whole`."""
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """See `Step.normal`."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +53,8 @@ class Step:
     """Logits (b, K) of normalised inputs, differentiable in both; always there in training."""
     progress: float = 0.0
     """Share of all steps that are done, 0..1."""
-    mean_over_ranks: Callable[[Tensor], Tensor] | None = None
-    """(b, ...) -> its mean over the rows of the whole batch; see `mean`."""
+    shared: SharedBatch | None = None
+    """Of ranks that share the batch; None: this is all of it."""
 
     def mean(self, rows: Tensor) -> Tensor:
         """(b, ...) -> (...): the mean over the whole batch, differentiable in this rank's rows.
@@ -49,7 +62,21 @@ class Step:
         For losses of a batch's means, such as H(mean σ): with it their gradients do not depend on the number
         of ranks.
         """
-        return self.mean_over_ranks(rows) if self.mean_over_ranks else rows.mean(0)
+        return self.shared.mean(rows) if self.shared else rows.mean(0)
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """(b, ...) -> (B, ...): the rows of the whole batch, differentiable in this rank's.
+
+        For losses that compare samples with each other; every rank computes them of all samples.
+        """
+        return self.shared.whole(rows) if self.shared else rows
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Normal random numbers in the shape of rows (b, ...), by torch's global generator of the CPU."""
+        import torch
+
+        shape = tuple(like.shape)
+        return (self.shared.normal(shape) if self.shared else torch.randn(shape)).to(like.device)
 
 
 class MethodSettings(Settings):

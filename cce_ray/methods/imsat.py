@@ -56,12 +56,13 @@ class IMSAT(MethodSettings):
             return prediction_divergence(step.logits, step.augmented_logits)
         assert step.inputs is not None and step.predict is not None
         inputs = step.inputs()
-        norm = float(inputs.flatten(1).square().sum(1).mean().sqrt())
+        norm = float(step.mean(inputs.flatten(1).square().sum(1)).sqrt())
         radius = self.radius * max(norm, 1e-6)
         return virtual_adversarial_loss(
             inputs,
             step.logits,
             step.predict,
+            start=step.normal(inputs),
             radius=radius,
             probe=0.1 * radius,
             iterations=self.power_iterations,

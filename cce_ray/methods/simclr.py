@@ -42,5 +42,6 @@ class SimCLR(MethodSettings):
         from cce_ray.losses import contrastive_loss
 
         assert step.extra_logits is not None and step.augmented_extra_logits is not None
-        compared = contrastive_loss(step.extra_logits, step.augmented_extra_logits, self.temperature)
+        first, second = step.whole(step.extra_logits), step.whole(step.augmented_extra_logits)
+        compared = contrastive_loss(first, second, self.temperature)
         return {"contrastive": compared + 0.0 * step.logits.sum()}

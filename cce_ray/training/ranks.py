@@ -82,7 +82,8 @@ class ProcessGroup:
 
         DDP reorders its buckets after the first backward pass. With three ranks or more the order of a sum
         depends on where in a bucket a gradient lies; a first pass that counts for nothing makes a resumed run
-        add as the uninterrupted one did.
+        add as the uninterrupted one did. Its one sample must leave no trace in batch norms, and must pass
+        through an extra head: only the classifier itself is in training mode.
         """
         from torch.nn.parallel import DistributedDataParallel
 
@@ -91,6 +92,7 @@ class ProcessGroup:
             warnings.filterwarnings("ignore", message="`broadcast_buffers`", category=FutureWarning)
             wrapped = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
         wrapped.eval()
+        model.training = True
         wrapped(torch.zeros((1, *model.input_shape), device=model.shift.device)).sum().backward()
         wrapped.zero_grad(set_to_none=True)
         wrapped.train()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 
@@ -18,6 +17,7 @@ from cce_ray.methods import Step
 from cce_ray.training.batch_probs import BatchProbs
 from cce_ray.training.job import Job
 from cce_ray.training.ranks import share_sizes
+from cce_ray.training.shared_batch import SharedBatch
 from cce_ray.training.supervising import Supervision
 
 SECOND_DRAW = 1_000_003
@@ -69,7 +69,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
         inputs=partial(job.model.normalize, seen),
         predict=job.model.logits_of_normalized,
         progress=job.step / job.total_steps,
-        mean_over_ranks=whole_mean(job, len(indices)),
+        shared=SharedBatch(ranks, own, len(indices)) if ranks.size > 1 else None,
     )
     parts = method.loss(step)
     # The gradients' mean over the ranks is that of the whole batch's mean loss.
@@ -114,21 +114,6 @@ def drawn_neighbours(job: Job, indices: Tensor) -> np.ndarray:
     places = np.searchsorted(job.dataset.train_indices, indices.numpy())
     drawn: np.ndarray = job.neighbours[places, generator.integers(job.neighbours.shape[1], size=len(places))]
     return drawn
-
-
-def whole_mean(job: Job, count: int) -> Callable[[Tensor], Tensor] | None:
-    """`Step.mean` of a batch of `count` samples which several ranks share; None for one rank."""
-    ranks = job.context.ranks
-    if ranks.size == 1:
-        return None
-
-    def mean(rows: Tensor) -> Tensor:
-        own = rows.mean(0)
-        sums = ranks.gather(rows.detach().sum(0, keepdim=True), [1] * ranks.size)
-        # The value is the whole batch's; the gradient goes to this rank's rows, and all ranks' is averaged.
-        return own + (sums.sum(0) / count - own).detach()
-
-    return mean
 
 
 def supervised_loss(job: Job, supervision: Supervision) -> Tensor:

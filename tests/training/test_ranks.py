@@ -43,11 +43,14 @@ LINEAR = ["model=linear", "optimizer.learning_rate=0.02"]
 METHODS = {
     "mi": [*LINEAR, "method=mi"],
     "iic": [*LINEAR, "method=iic"],
+    "iic_finer": [*LINEAR, "method=iic", "method.over_clusters=15"],
+    "imsat": [*LINEAR, "method=imsat"],
+    "simclr": ["model=mlp", *SGD, "optimizer.learning_rate=0.01", "method=simclr"],
     "scan": [*LINEAR, "method=scan", "method.neighbours=5"],
     "sela": [*LINEAR, "method=sela", "method.augmentation_weight=1"],
     "told": [*LINEAR, "method=cce_plus", "method.fairness_weight=20", "supervision.ratio=0.1"],
 }
-"""Losses of the whole batch's means, of neighbours, of a few known labels."""
+"""Losses of the whole batch's means, of all its pairs, of neighbours, of a few known labels."""
 WRONG = {
     "diverges": [*MODELS["mlp"], "optimizer.learning_rate=1e30", "optimizer.momentum=0"],
     "diverges_at_once": [
