@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -357,6 +358,17 @@ def experiment(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where page, data and picture go.")
     ] = Path("docs/results"),
+    work: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where runs are kept, for the same command to go on.")
+    ] = Path("cce_output/experiments"),
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Train the runs at once on this Ray cluster; local: on this machine's cores. Default: "
+            "RAY_ADDRESS, or one after the other here. What is timed or drawn is always done here.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Reproduce tables and figures of the paper; what is finished is kept, the same command goes on."""
@@ -372,17 +384,19 @@ def experiment(
     runs = {name: find_experiment(name) for name in names}  # all of them, before the first takes hours
 
     from cce_ray.console import RichListener
+    from cce_ray.distributed.pool import pool_at
     from cce_ray.experiments.experiment import make_options, perform, prepare_folder
 
-    options = make_options(data, quick=quick, seeds=seeds)
+    options = make_options(data, work, quick=quick, seeds=seeds)
     prepare_folder(output)
     reports = []
-    for name, run in runs.items():
-        with RichListener() as listener:
-            outcome, report = perform(name, run, options, output, listener)
-        reports.append(report)
-        if not json:
-            show_tables(outcome.tables, outcome.notes)
+    with pool_at(address, options.data, options.work) as pool:
+        for name, run in runs.items():
+            with RichListener() as listener:
+                outcome, report = perform(name, run, replace(options, pool=pool), output, listener)
+            reports.append(report)
+            if not json:
+                show_tables(outcome.tables, outcome.notes)
     if json:
         typer.echo(jsonlib.dumps({"experiments": reports}))
 

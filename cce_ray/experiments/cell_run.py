@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 
 from cce_ray.config import RunConfig, flatten
+from cce_ray.distributed.pool import Work
 from cce_ray.experiments.cell import Cell, CellResult, Measure
 from cce_ray.runs import RunSummary, load_run, run_training
 from cce_ray.runs.folder import CONFIG_FILE, matching, numbered, occupied, read_record
@@ -34,38 +36,62 @@ def holds(folder: Path, config: RunConfig) -> bool:
     return True
 
 
-def train_cell(config: RunConfig, base: Path, seeds: int, listener: Listener) -> tuple[Path, RunSummary]:
+def train_cell(
+    config: RunConfig, base: Path, seeds: int, threads: int, listener: Listener
+) -> tuple[Path, RunSummary]:
     """The run's folder and summary: what is finished is read, what was interrupted goes on.
 
-    The number of seeds stands in the folder's name, so that runs of other numbers lie elsewhere.
+    The number of seeds stands in the folder's name, so that runs of other numbers lie elsewhere. `threads`
+    are those of a run that does not say and has not begun.
     """
     folder = place_of(config, base.with_name(f"{base.name}-{seeds}-seed{'s' if seeds > 1 else ''}"))
     done = read_record(folder / SUMMARY_FILE, RunSummary)
     if done is None:
-        config = config.model_copy(update={"output_dir": str(folder)})
         begun = (folder / CONFIG_FILE).exists()
+        runtime = config.runtime
+        if not begun and not runtime.threads:
+            runtime = runtime.model_copy(update={"threads": threads})
+        config = config.model_copy(update={"output_dir": str(folder), "runtime": runtime})
         done = run_training(config, seeds=seeds, resume=begun, listener=listener)
     return folder, done
+
+
+def planned_cell(
+    row: str,
+    column: str,
+    cell: Cell,
+    base: Path,
+    seeds: int,
+    threads: int,
+    measure: Measure | None = None,
+) -> Work[CellResult] | CellResult:
+    """What there is to do for a cell; where its configuration is refused, a result with the reason."""
+    changes = {**cell.changes, "name": base.name, "tracking.enabled": False}
+    try:
+        config, _ = load_run(cell.run, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+    except ValueError as error:
+        return CellResult(row, column, "not run", str(error))
+    do = partial(run_cell, row, column, cell, config, base.absolute(), seeds, threads, measure)
+    return Work(do, config.runtime)
 
 
 def run_cell(
     row: str,
     column: str,
     cell: Cell,
+    config: RunConfig,
     base: Path,
     seeds: int,
+    threads: int,
+    measure: Measure | None,
     listener: Listener,
-    measure: Measure | None = None,
 ) -> CellResult:
-    """Run a cell, or find it done. What a configuration or a method refuses becomes the reason."""
-    changes = {**cell.changes, "name": base.name, "tracking.enabled": False}
+    """Run a cell, or find it done. What the run refuses becomes the reason."""
     try:
-        config, _ = load_run(cell.run, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
-        folder, summary = train_cell(config, base.absolute(), seeds, listener)
+        folder, summary = train_cell(config, base, seeds, threads, listener)
     except ValueError as error:
         if str(error).startswith("output_dir"):  # the folder's fault, not the method's
             raise
-        listener.warn(f"{row}, {column}: {error}")
         return CellResult(row, column, "not run", str(error))
     scores = {name: list(values) for name, values in summary.scores_per_seed.items()}
     places = sorted(folder.glob("seed_*"), key=lambda place: int(place.name.removeprefix("seed_")))

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, final
 
 from cce_ray.atomic import replacing, write_text
+from cce_ray.distributed.pool import InTurn, Pool
 from cce_ray.experiments.provenance import commit_text, facts, hardware_text, versions_text
 from cce_ray.experiments.table import Table, markdown
 from cce_ray.runs.listener import Listener
-
-WORK = Path("cce_output") / "experiments"
 
 
 @final
@@ -36,9 +35,11 @@ class Options:
     """Smaller: to see that it works."""
     seeds: int | None = None
     """None: as many as the experiment wants."""
+    pool: Pool = field(default_factory=InTurn)
+    """Trains the runs. What is timed or drawn is done in this process, whatever the pool."""
 
 
-def make_options(data: Path | None, *, quick: bool = False, seeds: int | None = None) -> Options:
+def make_options(data: Path | None, work: Path, *, quick: bool = False, seeds: int | None = None) -> Options:
     """Options with absolute folders. ValueError for a data folder that is not there, and below one seed."""
     from cce_ray.data.torchvision_sets import data_root
 
@@ -47,7 +48,7 @@ def make_options(data: Path | None, *, quick: bool = False, seeds: int | None = 
     if data is not None and not data.expanduser().is_dir():
         raise ValueError(f"--data {data}: no such folder; give the folder of feature files and data sets")
     place = (data or data_root()).expanduser().absolute()
-    return Options(place, WORK.absolute(), quick, seeds)
+    return Options(place, work.expanduser().absolute(), quick, seeds)
 
 
 @final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,6 +16,7 @@ import numpy as np
 from cce_ray.atomic import write_text
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
+from cce_ray.distributed.pool import Work
 from cce_ray.experiments.data_columns import features, images
 from cce_ray.experiments.experiment import Options, Outcome
 from cce_ray.experiments.grid import Column, portable
@@ -66,9 +68,16 @@ class Setting:
     level: float
     config: RunConfig
 
+    @property
+    def title(self) -> str:
+        """For a line."""
+        return f"{self.column} {self.method} η = {self.level:g}"
+
     def record(self, folder: Path, seed: int) -> Path:
-        """Where its accuracy is kept: another configuration has another file."""
-        key = sha256(json.dumps([self.config.to_dict(), self.level], sort_keys=True).encode()).hexdigest()
+        """Where its accuracy is kept: another configuration has another file, on however many threads."""
+        runtime = self.config.runtime.model_copy(update={"threads": 0})
+        config = self.config.model_copy(update={"runtime": runtime}).to_dict()
+        key = sha256(json.dumps([config, self.level], sort_keys=True).encode()).hexdigest()
         return folder / f"{self.column}-{self.method}-{self.level:g}-{seed}-{key[:12]}.json"
 
 
@@ -76,11 +85,7 @@ def run(options: Options, listener: Listener) -> Outcome:
     """Train what is missing, and render."""
     columns, notes = found_columns(options)
     seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
-    curves: dict[str, dict[str, dict[float, list[float]]]] = {}
-    for setting in settings(columns, options):
-        values = [accuracy_of(setting, seed, options.work) for seed in range(seeds)]
-        curves.setdefault(setting.column, {}).setdefault(setting.method, {})[setting.level] = values
-        listener.note(f"{setting.column} {setting.method} η = {setting.level:g}: {100 * fmean(values):.2f} %")
+    curves = measured(list(settings(columns, options)), seeds, options, listener)
     for note in notes:
         listener.warn(note)
     titles = {
@@ -93,7 +98,11 @@ def run(options: Options, listener: Listener) -> Outcome:
         text=TEXT.format(optimizer=optimizer),
         tables=[table(titles[name], found) for name, found in curves.items()],
         data=portable({"seeds": seeds, "training": TRAINING, "accuracy": rounded(curves)}, options),
-        notes=[*notes, f"Accuracy in percent, mean ± sd over seeds 0 to {seeds - 1}."],
+        notes=[
+            *notes,
+            f"Accuracy in percent, mean ± sd over seeds 0 to {seeds - 1}.",
+            *filter(None, [options.pool.told]),
+        ],
         picture=line_picture(
             {titles[name]: lines(found) for name, found in curves.items()}, "η", "test accuracy, %"
         ),
@@ -128,15 +137,42 @@ def settings(columns: Mapping[str, Column], options: Options) -> Iterator[Settin
             changes = {**TRAINING, **own, **column.changes(options), "method": method, **small}
             config, _ = load_run("features", [f"{key}={json.dumps(value)}" for key, value in changes.items()])
             for level in QUICK_LEVELS if options.quick else LEVELS:
-                yield Setting(name, method, level, config.resolved())
+                yield Setting(name, method, level, config)
 
 
-def accuracy_of(setting: Setting, seed: int, folder: Path) -> float:
-    """Test accuracy of one seed, 0..1; kept in a file, and not measured again."""
-    file = setting.record(folder, seed)
+Curves = dict[str, dict[str, dict[float, list[float]]]]
+"""{data set: {method: {η: accuracies}}}."""
+
+
+def measured(points: Sequence[Setting], seeds: int, options: Options, listener: Listener) -> Curves:
+    """Every point, with its seeds."""
+    threads = options.pool.threads
+    works = [
+        Work(partial(accuracy_of, point, seed, options.work, threads), point.config.runtime)
+        for point in points
+        for seed in range(seeds)
+    ]
+    found: dict[int, float] = {}
+    for place, accuracy in options.pool.results(works, listener):
+        found[place] = accuracy
+        listener.note(f"{len(found)}/{len(works)} {points[place // seeds].title}: {100 * accuracy:.2f} %")
+    curves: Curves = {}
+    for number, point in enumerate(points):
+        values = [found[number * seeds + seed] for seed in range(seeds)]
+        curves.setdefault(point.column, {}).setdefault(point.method, {})[point.level] = values
+    return curves
+
+
+def accuracy_of(point: Setting, seed: int, folder: Path, threads: int, listener: Listener) -> float:
+    """Test accuracy of one seed, 0..1; kept in a file, and not measured again. `threads` are those of a run
+    that does not say."""
+    file = point.record(folder, seed)
     if not file.exists():
+        runtime = point.config.runtime
+        runtime = runtime.model_copy(update={"threads": runtime.threads or threads})
+        config = point.config.model_copy(update={"runtime": runtime}).resolved()
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps({"accuracy": trained(setting.config, setting.level, seed)}))
+        write_text(file, json.dumps({"accuracy": trained(config, point.level, seed)}))
     return float(json.loads(file.read_text(encoding="utf-8"))["accuracy"])
 
 

@@ -14,8 +14,9 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any, final
 
+from cce_ray.distributed.pool import Work
 from cce_ray.experiments.cell import Cell, CellResult, Measure
-from cce_ray.experiments.cell_run import run_cell
+from cce_ray.experiments.cell_run import planned_cell
 from cce_ray.experiments.experiment import Options, Outcome
 from cce_ray.experiments.grid_page import (
     Findings,
@@ -94,19 +95,30 @@ class Grid:
         columns = self._chosen(self.columns, self.quick.columns, options)
         seeds = options.seeds or (self.quick.seeds if options.quick else self.seeds)
         results: dict[tuple[str, str], CellResult] = {}
+
+        def found(result: CellResult) -> None:
+            results[result.row, result.column] = result
+            place = f"{rows[result.row].title}, {columns[result.column].title}"
+            if result.reason and result.status != "absent":
+                listener.warn(f"{place}: {result.reason}")
+            told = cell_text(result, next(iter(self.scores)))
+            listener.note(f"{len(results)}/{len(rows) * len(columns)} {place}: {told}")
+
+        works: list[Work[CellResult]] = []
         for column, source in columns.items():
             lacking = [file for file in source.needs if not (options.data / file).exists()]
             if lacking:
                 listener.warn(f"{source.title}: skipped, {lacking[0]} is not in {options.data}")
             for row in rows:
-                told = f"{len(results) + 1}/{len(rows) * len(columns)} {rows[row].title}, {source.title}"
                 if lacking:
-                    result = CellResult(row, column, "absent", f"{lacking[0]} is not in the data folder")
-                else:
-                    result = self._result(row, column, seeds, options, listener)
-                listener.note(f"{told}: {cell_text(result, next(iter(self.scores)))}")
-                results[row, column] = result
-        return self._outcome(rows, columns, seeds, results, options)
+                    found(CellResult(row, column, "absent", f"{lacking[0]} is not in the data folder"))
+                    continue
+                planned = self._planned(row, column, seeds, options)
+                works.append(planned) if isinstance(planned, Work) else found(planned)
+        for _, result in options.pool.results(works, listener):
+            found(result)
+        ordered = {(row, column): results[row, column] for column in columns for row in rows}
+        return self._outcome(rows, columns, seeds, ordered, options)
 
     def cell_of(self, row: str, column: str, options: Options) -> Cell | str:
         """The cell with the changes of its row, its column and of a quick run."""
@@ -121,12 +133,12 @@ class Grid:
         }
         return Cell(cell.run, {key: located(value, options) for key, value in changes.items()})
 
-    def _result(self, row: str, column: str, seeds: int, options: Options, listener: Listener) -> CellResult:
+    def _planned(self, row: str, column: str, seeds: int, options: Options) -> Work[CellResult] | CellResult:
         cell = self.cell_of(row, column, options)
         if isinstance(cell, str):
             return CellResult(row, column, "not run", cell)
         base = options.work / re.sub(r"[^A-Za-z0-9.-]+", "_", f"{row}-{column}")
-        return run_cell(row, column, cell, base, seeds, listener, self.measure)
+        return planned_cell(row, column, cell, base, seeds, options.pool.threads, self.measure)
 
     def _chosen(
         self, everything: Mapping[str, Any], wanted: Sequence[str] | None, options: Options
@@ -157,7 +169,7 @@ class Grid:
             text=f"{cleandoc(self.text)}\n\n{reading(seeds, found, changed)}",
             tables=[*tables, seconds_table(found)],
             data=portable({"seeds": seeds, "cells": cells}, options),
-            notes=portable(notes(found), options),
+            notes=portable([*notes(found), *filter(None, [options.pool.told])], options),
             picture=self.picture(results) if self.picture else None,
             caption=self.caption,
             details=portable(details(found), options),

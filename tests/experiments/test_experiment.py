@@ -131,9 +131,9 @@ def test_the_data_folder_is_the_environments_unless_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCE_DATA", str(tmp_path))
-    assert make_options(None).data == tmp_path
+    assert make_options(None, tmp_path).data == tmp_path
     (tmp_path / "mine").mkdir()
-    assert make_options(tmp_path / "mine").data == tmp_path / "mine"
+    assert make_options(tmp_path / "mine", tmp_path).data == tmp_path / "mine"
 
 
 def test_the_command_lists_and_runs(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""Independent runs: one after the other in this process, or at once on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+
+from cce_ray.runs.listener import Listener
+
+if TYPE_CHECKING:
+    from cce_ray.distributed.plan import Nodes
+    from cce_ray.runtime import RuntimeSettings
+
+Result = TypeVar("Result")
+LOOK_SECONDS = 1.0
+"""An interruption waits for so long."""
+
+
+@final
+@dataclass(frozen=True)
+class Work(Generic[Result]):
+    """One run."""
+
+    do: Callable[[Listener], Result]
+    """Trains, or finds it done in its folder. Travels to the cluster's nodes, as its result does back."""
+    runtime: RuntimeSettings
+    """Of the run: what it reserves."""
+
+
+class Pool(ABC):
+    """What trains runs that do not need each other."""
+
+    threads: int
+    """Of a run that does not say and has not begun; 0: all that this machine has."""
+    told: str = ""
+    """Markdown for the page, if there is more to be said than what it says of the machine."""
+
+    @abstractmethod
+    def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
+        """(place in `works`, result) of every work, as they end. Raises what a work raises."""
+
+
+@final
+class InTurn(Pool):
+    """In this process, in order."""
+
+    threads = 0
+
+    def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
+        """See `Pool`."""
+        for place, work in enumerate(works):
+            yield place, work.do(listener)
+
+
+@final
+@dataclass
+class OnRay(Pool):
+    """As tasks of a Ray cluster, as many at once as it has CPUs (or GPUs) for. A task that is lost with its
+    process or node is started again, and goes on from its checkpoint."""
+
+    nodes: Nodes
+    threads: int = field(init=False)
+    told: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        shares = [node["CPU"] // node["GPU"] for node in self.nodes.each if node.get("GPU")]
+        self.threads = max(1, int(min(shares, default=1)))
+        self.told = f"The runs were tasks of a Ray cluster: {self.nodes.describe()}."
+
+    def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
+        """See `Pool`. ValueError before anything is run if the cluster can never hold one of the works."""
+        import ray
+
+        reserved = [self.reserved(work.runtime) for work in works]
+        task = ray.remote(done_there)
+        waiting = {
+            task.options(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0)).remote(work.do): place
+            for place, (work, needs) in enumerate(zip(works, reserved, strict=True))
+        }
+        while waiting:
+            ended, _ = ray.wait(list(waiting), timeout=LOOK_SECONDS)
+            for reference in ended:
+                place = waiting.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                yield place, result
+
+    def reserved(self, runtime: RuntimeSettings) -> dict[str, float]:
+        """The CPUs and the GPU of a run."""
+        needs = {"CPU": float(runtime.threads or self.threads)}
+        if runtime.device != "cpu" and self.nodes.total("GPU"):
+            needs["GPU"] = 1.0
+        if not self.nodes.fitting(needs):
+            wanted = " and ".join(f"{value:g} {name}" for name, value in needs.items())
+            raise ValueError(
+                f"--address: a run needs {wanted}, and no node has that (the cluster has "
+                f"{self.nodes.describe()}); use a larger node"
+            )
+        return needs
+
+
+def done_there(do: Callable[[Listener], Any]) -> Any:
+    """A task: nobody listens on a cluster's node, what is to be told travels in the result."""
+    return do(Listener())
+
+
+@contextmanager
+def pool_at(address: str | None, data: Path, work: Path) -> Iterator[Pool]:
+    """The pool on the cluster at `address` (default: RAY_ADDRESS), or in this process without an address.
+
+    Args:
+        address: HOST:PORT, auto, or local: Ray on this machine for the length of the block.
+        data, work: folders that every node must see.
+
+    Raises:
+        ValueError: one line, if no cluster answers, or a node runs other code or does not see a folder.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        yield InTurn()
+        return
+    from cce_ray.distributed.cluster import check_nodes, connected
+
+    with connected(address) as nodes:
+        work.mkdir(parents=True, exist_ok=True)
+        check_nodes({str(work): "--work"} | ({str(data): "--data"} if data.is_dir() else {}))
+        yield OnRay(nodes)
