@@ -13,7 +13,12 @@ os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Nightly tests run if -m names them: an `-m "not nightly"` among the options any other -m would undo."""
+    """With -n: tests that start Ray in one process, for there may be one Ray at a time; of the others every
+    file in one, for the sake of its fixtures. Nightly tests run if -m names them: an `-m "not nightly"` among
+    the options any other -m would undo."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
     if "nightly" in config.option.markexpr:
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]

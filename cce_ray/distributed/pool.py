@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 LOOK_SECONDS = 1.0
 """An interruption waits for so long."""
+RETRIES = 3
+"""Of a run that is lost with its process or node."""
 
 
 @final
@@ -73,11 +75,12 @@ class OnRay(Pool):
         self.told = f"The runs were tasks of a Ray cluster: {self.nodes.describe()}."
 
     def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
-        """See `Pool`. ValueError before anything is run if the cluster can never hold one of the works."""
+        """See `Pool`. ValueError, one line, before anything is run if the cluster can never hold one of the
+        works, and when one is lost again and again."""
         import ray
 
         reserved = [self.reserved(work.runtime) for work in works]
-        task = ray.remote(done_there)
+        task = ray.remote(max_retries=RETRIES)(done_there)
         waiting = {
             task.options(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0)).remote(work.do): place
             for place, (work, needs) in enumerate(zip(works, reserved, strict=True))
@@ -90,6 +93,12 @@ class OnRay(Pool):
                     result = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
                     raise error.cause from None
+                except ray.exceptions.RayError as error:
+                    reason = " ".join(str(error).split())[:200]
+                    raise ValueError(
+                        f"--address: a run was lost with its process {1 + RETRIES} times ({reason}); see "
+                        "that the nodes have memory enough, and give the same command again: it goes on"
+                    ) from None
                 yield place, result
 
     def reserved(self, runtime: RuntimeSettings) -> dict[str, float]:

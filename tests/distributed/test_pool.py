@@ -1,5 +1,7 @@
 """Runs at once on a Ray cluster: the numbers of this process, and what runs reserve."""
 
+import os
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,14 @@ def refuse(listener: Listener) -> None:
     raise ValueError("output_dir: is held")
 
 
+def die(file: Path, listener: Listener) -> int:
+    """Lives the third time."""
+    file.write_text(file.read_text() + "x" if file.exists() else "x")
+    if len(file.read_text()) < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+
 @pytest.mark.ray
 def test_a_cluster_finds_what_one_process_finds(tmp_path: Path) -> None:
     data, work = tmp_path / "data", tmp_path / "work"
@@ -39,6 +49,8 @@ def test_a_cluster_finds_what_one_process_finds(tmp_path: Path) -> None:
         there = GRID.run(Options(data, work, pool=pool), Listener())
         with pytest.raises(ValueError, match=r"^output_dir: is held$"):
             list(pool.results([Work(refuse, CPU)], Listener()))
+        lost = Work(partial(die, tmp_path / "lives"), CPU)
+        assert list(pool.results([lost], Listener())) == [(0, 7)]
         again = GRID.run(Options(data, work, pool=pool), Listener())
     assert there == again, "the runs are found done"
     one_thread = replace(
