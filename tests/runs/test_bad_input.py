@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cce_ray.atomic import replacing, write_text
-from cce_ray.cli import one_line
+from cce_ray.cli.entry import one_line
 from cce_ray.config import load_config
 from cce_ray.console import RichListener
 from cce_ray.runs import predict_file
@@ -98,7 +98,11 @@ def test_an_interrupted_run_says_how_it_goes_on_and_is_killed_for_mlflow(
 
 
 def test_an_interruption_inside_code_made_from_text_has_the_same_exit_code(tmp_path: Path) -> None:
-    lines = ["from cce_ray import cli", "cli.app = lambda: exec('raise KeyboardInterrupt')", "cli.main()"]
+    lines = [
+        "from cce_ray.cli import entry",
+        "entry.app = lambda: exec('raise KeyboardInterrupt')",
+        "entry.main()",
+    ]
     (tmp_path / "interrupted.py").write_text("\n".join(lines))
     command = [sys.executable, "-m", "interrupted"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 130
