@@ -33,9 +33,12 @@ class DataSettings(Settings):
     """Train and evaluate on the same samples (as the paper does), on the source's own parts, or hold out a
     share of the samples for evaluation."""
     split_seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the held-out share and of ``limit``."""
+    """Seed of the held-out share, of ``limit`` and of ``imbalance``."""
     limit: Annotated[int, Field(ge=2)] | None = None
     """Use only so many samples, chosen at random (of each part with split=official)."""
+    imbalance: Annotated[float, Field(ge=1)] = 1.0
+    """Of labelled data (after ``limit``) take classes of exponentially falling sizes, the first so many times
+    as large as the last; 1: as they are."""
     memory_limit_gib: Annotated[float, Field(ge=0)] = 4.0
     """Decoded data up to this size are kept in memory; larger ones stay on disk."""
     standardize: bool = True
@@ -56,7 +59,7 @@ class DataSettings(Settings):
         """
 
     def load(self) -> Dataset:
-        """The data to cluster: ``source`` after ``limit``, ``split`` and ``num_clusters``.
+        """The data to cluster: ``source`` after ``limit``, ``imbalance``, ``split`` and ``num_clusters``.
 
         Raises ValueError, one line with the remedy, when the data are missing or unfit.
         """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, final, overload
 
 import numpy as np
 
+from cce_ray.data.long_tail import tailed
 from cce_ray.data.samples import Samples, SubsetSamples, in_memory
 
 if TYPE_CHECKING:
@@ -120,17 +121,17 @@ def _texts(raw: np.ndarray, source: str) -> np.ndarray:
 
 
 def assemble(settings: DataSettings, source: Source) -> Dataset:
-    """Apply ``limit``, ``split`` and ``num_clusters`` to what a source has read.
+    """Apply ``limit``, ``imbalance``, ``split`` and ``num_clusters`` to what a source has read.
 
     Raises:
-        ValueError: no samples, an unknown number of clusters, no official split.
+        ValueError: no samples, an unknown number of clusters, no labels for ``imbalance``.
     """
     samples, labels, ids = source.samples, source.labels, source.ids
     if not len(samples):
         raise ValueError("data: no samples; point data at a source that holds some")
     if labels is not None and len(labels) != len(samples):
         raise ValueError(f"data: {len(labels)} labels for {len(samples)} samples; give one label per sample")
-    train, evaluation = _split(settings, len(samples), source.official_split)
+    train, evaluation = _split(settings, labels, len(samples), source.official_split)
     rows = np.union1d(train, evaluation)
     if len(rows) < len(samples):
         samples = in_memory(SubsetSamples(samples, rows), settings.memory_limit)
@@ -159,12 +160,15 @@ def chosen_rows(settings: DataSettings, count: int) -> np.ndarray:
     return np.sort(generator.choice(count, size=settings.limit, replace=False))
 
 
-def _split(settings: DataSettings, count: int, official_split: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _split(
+    settings: DataSettings, labels: np.ndarray | None, count: int, official_split: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     if settings.split == "official":
         assert official_split is not None, "DataSettings.load refuses sources without"
         held_out = official_split + chosen_rows(settings, count - official_split)
-        return chosen_rows(settings, official_split), held_out
-    rows = chosen_rows(settings, count)
+        training = chosen_rows(settings, official_split)
+        return _imbalanced(settings, labels, training), _imbalanced(settings, labels, held_out)
+    rows = _imbalanced(settings, labels, chosen_rows(settings, count))
     if settings.split == "same":
         return rows, rows
     assert isinstance(settings.split, float)
@@ -177,6 +181,17 @@ def _split(settings: DataSettings, count: int, official_split: int | None) -> tu
     # Drawn apart from `limit`, or the same seed would tie the choice to the split.
     shuffled = np.random.default_rng([settings.split_seed, 1]).permutation(rows)
     return np.sort(shuffled[size:]), np.sort(shuffled[:size])
+
+
+def _imbalanced(settings: DataSettings, labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    if settings.imbalance == 1:
+        return rows
+    if labels is None:
+        raise ValueError(
+            f"data.imbalance: {settings.imbalance:g}, but the data have no labels; leave it out or give some"
+        )
+    kept: np.ndarray = rows[tailed(labels[rows], settings.imbalance, settings.split_seed)]
+    return kept
 
 
 def _num_clusters(settings: DataSettings, class_names: tuple[str, ...] | None) -> int:

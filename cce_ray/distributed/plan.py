@@ -58,12 +58,13 @@ def must_be_beside(config: RunConfig) -> bool:
 
 
 def may_be_beside(config: RunConfig, nodes: Nodes, num_clusters: int) -> bool:
-    """Whether EM may run beside the training: there is work of some milliseconds, the augmented view to do
-    meanwhile, and a CPU to spare for every worker."""
+    """Whether EM may run beside the training: there is EM, with work for some milliseconds, the augmented
+    view to do meanwhile, and a CPU to spare for every worker."""
     chosen = config.pseudo_labels
     entries = config.optimizer.batch_size * num_clusters * chosen.max_iterations
     return (
         chosen.backend == "auto"
+        and config.method.objective is not None
         and chosen.scope != "dataset"
         and config.method.wants_augmented_view
         and not config.runtime.gpus_per_worker

@@ -42,6 +42,11 @@ class Pool(ABC):
     told: str = ""
     """Markdown for the page, if there is more to be said than what it says of the machine."""
 
+    @property
+    @abstractmethod
+    def has_gpus(self) -> bool:
+        """Whether its runs find a GPU."""
+
     @abstractmethod
     def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
         """(place in `works`, result) of every work, as they end. Raises what a work raises."""
@@ -52,6 +57,13 @@ class InTurn(Pool):
     """In this process, in order."""
 
     threads = 0
+
+    @property
+    def has_gpus(self) -> bool:
+        """Of this machine."""
+        import torch
+
+        return torch.cuda.is_available()
 
     def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
         """See `Pool`."""
@@ -73,6 +85,11 @@ class OnRay(Pool):
         shares = [node["CPU"] // node["GPU"] for node in self.nodes.each if node.get("GPU")]
         self.threads = max(1, int(min(shares, default=1)))
         self.told = f"The runs were tasks of a Ray cluster: {self.nodes.describe()}."
+
+    @property
+    def has_gpus(self) -> bool:
+        """Of any node."""
+        return self.nodes.total("GPU") > 0
 
     def results(self, works: Sequence[Work[Result]], listener: Listener) -> Iterator[tuple[int, Result]]:
         """See `Pool`. ValueError, one line, before anything is run if the cluster can never hold one of the
@@ -104,7 +121,7 @@ class OnRay(Pool):
     def reserved(self, runtime: RuntimeSettings) -> dict[str, float]:
         """The CPUs and the GPU of a run."""
         needs = {"CPU": float(runtime.threads or self.threads)}
-        if runtime.device != "cpu" and self.nodes.total("GPU"):
+        if runtime.device != "cpu" and self.has_gpus:
             needs["GPU"] = 1.0
         if not self.nodes.fitting(needs):
             wanted = " and ".join(f"{value:g} {name}" for name, value in needs.items())

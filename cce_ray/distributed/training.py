@@ -91,7 +91,7 @@ class RayTrain:
 
     def check(self, config: RunConfig, dataset: Dataset, folder: Path, resume: bool) -> None:
         """Whether every node runs this code and sees data and storage, and every worker has samples."""
-        paths = {} if in_memory(dataset) else data_paths(config)
+        paths = paths_read(config, dataset)
         smallest_batch(len(dataset.train_indices), config.optimizer.batch_size, config.runtime.workers)
         if config.runtime.storage:
             RunStorage(*place_of(config, folder / f"seed_{config.runtime.seed}")).check_free(config, resume)
@@ -142,10 +142,17 @@ def in_memory(dataset: Dataset) -> bool:
     return dataset.samples.array is not None
 
 
-def data_paths(config: RunConfig) -> dict[str, str]:
-    """{path: setting} of the files and folders that the data are read from."""
-    fields = {f"data.{name}": value for name, value in config.data if isinstance(value, Path)}
-    return {str(path): name for name, path in fields.items()}
+def paths_read(config: RunConfig, dataset: Dataset) -> dict[str, str]:
+    """{path: setting} of the files and folders that every worker reads: what the run begins with, and the
+    data unless they travel."""
+    fields: dict[str, object] = {
+        "model.weights": getattr(config.model, "weights", None),
+        "method.embedding": config.method.neighbour_embedding,
+        "supervision.labels_path": config.supervision.labels_path,
+    }
+    if not in_memory(dataset):
+        fields |= {f"data.{name}": value for name, value in config.data}
+    return {str(path): name for name, path in fields.items() if isinstance(path, Path)}
 
 
 @contextmanager

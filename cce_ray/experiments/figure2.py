@@ -43,7 +43,8 @@ CIFAR10, where the losses are the same; with each of them the collision cross-en
 0.8 and 0.9.
 
 Departures from the paper: fixed features of CIFAR10 and MNIST instead of a ResNet-18 trained on Natural
-Scene, which is not at hand; the same with ResNet-18 on images is run where a GPU is.
+Scene, which is not at hand. Where a GPU is, a ResNet-18 learns from images too: from 8,000 of 10,000, for 30
+epochs, all else equal.
 """
 TRAINING = {
     "optimizer.name": "adam",
@@ -56,7 +57,8 @@ TRAINING = {
     "data.split": 0.2,
     "tracking.enabled": False,
 }
-WITH_IMAGES = {"model": "resnet18", "optimizer.learning_rate": 0.001, "optimizer.epochs": 30}
+WITH_IMAGES = {"model": "resnet18", "optimizer.epochs": 30, "data.limit": 10000}
+"""Over TRAINING, where the data are images."""
 
 
 @final
@@ -97,7 +99,10 @@ def run(options: Options, listener: Listener) -> Outcome:
         title="Figure 2: robustness to label noise",
         text=TEXT,
         tables=[table(titles[name], found) for name, found in curves.items()],
-        data=portable({"seeds": seeds, "training": TRAINING, "accuracy": rounded(curves)}, options),
+        data=portable(
+            {"seeds": seeds, "training": TRAINING, "with_images": WITH_IMAGES, "accuracy": rounded(curves)},
+            options,
+        ),
         notes=[
             *notes,
             f"Accuracy in percent, mean ± sd over seeds 0 to {seeds - 1}.",
@@ -112,8 +117,6 @@ def run(options: Options, listener: Listener) -> Outcome:
 
 def found_columns(options: Options) -> tuple[dict[str, Column], list[str]]:
     """The data sets that are there, and a line on each that is not."""
-    import torch
-
     pictures = {f"{name}-images": column for name, column in images("cifar10", "mnist").items()}
     wanted = {**features("cifar10", "mnist"), **pictures}
     found, notes = {}, []
@@ -121,7 +124,7 @@ def found_columns(options: Options) -> tuple[dict[str, Column], list[str]]:
         lacking = [file for file in column.needs if not (options.data / file).exists()]
         if lacking:
             notes.append(f"{name}: skipped, {lacking[0]} is not in the data folder.")
-        elif name in pictures and not torch.cuda.is_available():
+        elif name in pictures and not options.pool.has_gpus:
             notes.append(f"{name}: not run, ResNet-18 on images needs a GPU.")
         else:
             found[name] = column

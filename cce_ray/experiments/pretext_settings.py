@@ -25,7 +25,8 @@ SETTINGS: dict[str, Any] = PRESET | {
 }
 VIEW_WEIGHTS = {"stl10": 0.5, "cifar10": 0.2, "cifar100_20": 0.4}
 """The weight of the augmented view, by data set."""
-QUICK = Quick(seeds=2, changes={"data.limit": 2000, "optimizer.epochs": 2})
+SMALL = {"data.limit": 2000, "optimizer.epochs": 2}
+QUICK = Quick(seeds=2, changes=SMALL)
 MADE_BY = """
     The weights are `simclr_SET.pt` in the data folder, from `cce train RUN --set method=simclr --set
     model=resnet18` on the same images; the neighbours of SCAN are sought in `simclr_SET.parquet`, from

@@ -5,17 +5,13 @@ from __future__ import annotations
 from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.data_columns import images
 from cce_ray.experiments.grid import Grid, Quick, Row
+from cce_ray.experiments.vgg4_settings import with_ratios
 
 RATIOS = (0.05, 0.01, 0.005)
 WEIGHTS = {"method.fairness_weight": 20.0, "method.augmentation_weight": 1.0}
 METHODS = {
     "seeds_only": Row("only seeds", {"method": "seeds_only"}),
     "cce_plus": Row("CCE+", {"method": "cce_plus", **WEIGHTS}),
-}
-ROWS = {
-    f"{ratio}/{name}": Row(f"{row.title}, ratio {ratio}", {**row.changes, "supervision.ratio": ratio})
-    for ratio in RATIOS
-    for name, row in METHODS.items()
 }
 SETTINGS = {
     "data.limit": 10000,
@@ -42,7 +38,7 @@ run = Grid(
 
     The paper's Table 5 is of STL10 and CIFAR10 (`table5`); it has no such table of MNIST.
     """,
-    rows=ROWS,
+    rows=with_ratios(METHODS, RATIOS),
     columns=images("mnist"),
     cell=cell,
     seeds=3,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.data_columns import images
 from cce_ray.experiments.grid import Grid
 from cce_ray.experiments.paper import published
-from cce_ray.experiments.vgg4_settings import METHODS, QUICK, SETTINGS
+from cce_ray.experiments.vgg4_settings import METHODS, QUICK, cell
 
 run = Grid(
     title="Table 3: VGG-4 from scratch",
@@ -18,9 +17,7 @@ run = Grid(
     """,
     rows=METHODS,
     columns=images("stl10", "cifar10", "cifar100_20", "mnist"),
-    cell=lambda row, column: Cell(
-        "digits", SETTINGS | ({"optimizer.batch_size": 160} if column == "stl10" else {})
-    ),
+    cell=cell,
     quick=QUICK,
     scores={"accuracy": "Accuracy", "nmi": "NMI", "ari": "ARI"},
     paper=published("table3"),

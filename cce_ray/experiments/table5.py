@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.data_columns import images
 from cce_ray.experiments.grid import Grid, Row
 from cce_ray.experiments.paper import published
-from cce_ray.experiments.vgg4_settings import METHODS, QUICK, SETTINGS
+from cce_ray.experiments.vgg4_settings import METHODS, QUICK, cell, with_ratios
 
 RATIOS = (0.1, 0.05, 0.01)
 BOTH = {"seeds_only": Row("only seeds", {"method": "seeds_only"}), **METHODS}
@@ -20,17 +17,11 @@ run = Grid(
     cross-entropy joins the loss with weight 2, and their pseudo-labels are clamped. Accuracy on all images,
     labelled ones included. Meant for a GPU.
 
-    The other version's table starts from SCAN's pretext weights, which are not at hand.
+    The other version's table starts from pretext weights: `table5_pretrained`.
     """,
-    rows={
-        f"{ratio}/{name}": replace(
-            row, title=f"{row.title}, ratio {ratio}", changes={**row.changes, "supervision.ratio": ratio}
-        )
-        for ratio in RATIOS
-        for name, row in BOTH.items()
-    },
+    rows=with_ratios(BOTH, RATIOS),
     columns=images("stl10", "cifar10"),
-    cell=lambda row, column: Cell("digits", SETTINGS),
+    cell=cell,
     quick=QUICK,
     paper=published("table5_from_scratch", columns=("stl10", "cifar10")),
 ).run

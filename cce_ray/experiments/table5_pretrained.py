@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.grid import Grid
 from cce_ray.experiments.paper import published
 from cce_ray.experiments.pretext_settings import MADE_BY, QUICK, SETTINGS, VIEW_WEIGHTS, pretext
 from cce_ray.experiments.table5 import BOTH, RATIOS
+from cce_ray.experiments.vgg4_settings import with_ratios
 
 
 def cell(row: str, column: str) -> Cell:
@@ -25,13 +24,7 @@ run = Grid(
     cross-entropy joins the loss with weight 2, and their pseudo-labels are clamped. Meant for a GPU.
     {MADE_BY.strip()}
     """,
-    rows={
-        f"{ratio}/{name}": replace(
-            row, title=f"{row.title}, ratio {ratio}", changes={**row.changes, "supervision.ratio": ratio}
-        )
-        for ratio in RATIOS
-        for name, row in BOTH.items()
-    },
+    rows=with_ratios(BOTH, RATIOS),
     columns=pretext("stl10", "cifar10"),
     cell=cell,
     quick=QUICK,

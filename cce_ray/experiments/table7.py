@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.data_columns import images
 from cce_ray.experiments.grid import Grid, Row
 from cce_ray.experiments.paper import published
-from cce_ray.experiments.vgg4_settings import LAMBDA, METHODS, QUICK, SETTINGS, VIEW
+from cce_ray.experiments.vgg4_settings import LAMBDA, METHODS, QUICK, VIEW, cell
 
 run = Grid(
     title="Table 7: loss (10) against loss (11), VGG-4 from scratch",
@@ -19,7 +18,7 @@ run = Grid(
         "cce_plus": METHODS["cce_plus"],
     },
     columns=images("stl10", "cifar10", "cifar100_20", "mnist"),
-    cell=lambda row, column: Cell("digits", SETTINGS),
+    cell=cell,
     quick=QUICK,
     paper=published("table7"),
 ).run

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.grid import Quick, Row
 
 PRESET = {f"augmentation.{name}": None for name in ("rotation", "scale", "shift", "shear", "noise")}
@@ -31,3 +33,17 @@ METHODS = {
     "cce_plus": Row("CCE+, loss (11)", {"method": "cce_plus", **LAMBDA, **VIEW}),
 }
 """The rows of Tables 3 and 5."""
+
+
+def cell(row: str, column: str) -> Cell:
+    """The batches of STL10 are smaller."""
+    return Cell("digits", SETTINGS | ({"optimizer.batch_size": 160} if column == "stl10" else {}))
+
+
+def with_ratios(rows: Mapping[str, Row], ratios: Sequence[float]) -> dict[str, Row]:
+    """{RATIO/KEY: row}: every row with each of the ratios of known labels."""
+    return {
+        f"{ratio}/{key}": Row(f"{row.title}, ratio {ratio}", {**row.changes, "supervision.ratio": ratio})
+        for ratio in ratios
+        for key, row in rows.items()
+    }

@@ -33,4 +33,4 @@ METHODS: dict[str, type[MethodSettings]] = {
     "gmm": GMM,
 }
 
-__all__ = ["CCE", "METHODS", "CCEPlus", "KMeans", "MethodSettings", "Shannon", "Step", "labels_of"]
+__all__ = ["METHODS", "CCEPlus", "MethodSettings", "Step", "labels_of"]

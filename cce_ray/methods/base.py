@@ -95,8 +95,6 @@ class MethodSettings(Settings):
     """Of `estimate_pseudo_labels`; None: it estimates none, or not by that."""
     required_model: ClassVar[str | None] = None
     """The only model it works with; None: any."""
-    compares_views: ClassVar[bool] = False
-    """Whether it is nothing without an augmented view that differs from the sample."""
     both_views_augmented: ClassVar[bool] = False
     """Whether the batch itself is an augmented copy too, by another draw."""
     extra_head_layers: ClassVar[int] = 1
@@ -108,6 +106,11 @@ class MethodSettings(Settings):
     def objective_terms(self) -> dict[str, Any]:
         """What `estimate_pseudo_labels` must know of the method: its objective and the weight in it."""
         raise TypeError(f"method {self.name} estimates no pseudo-labels")
+
+    @property
+    def compares_views(self) -> bool:
+        """Whether it is nothing without an augmented view that differs from the sample."""
+        return False
 
     @property
     def wants_augmented_view(self) -> bool:

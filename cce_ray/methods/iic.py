@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 from pydantic import Field
 
@@ -26,7 +26,10 @@ class IIC(MethodSettings):
     over_clusters: int = Field(default=0, ge=0)
     """Outputs of a second head which learns finer clusters (they use 5 K for MNIST); 0: none."""
 
-    compares_views: ClassVar[bool] = True
+    @property
+    def compares_views(self) -> bool:
+        """Two of them."""
+        return True
 
     @property
     def extra_clusters(self) -> int:

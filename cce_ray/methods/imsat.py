@@ -35,7 +35,7 @@ class IMSAT(MethodSettings):
     """Steps to find the adversarial direction."""
 
     @property
-    def wants_augmented_view(self) -> bool:
+    def compares_views(self) -> bool:
         """If consistency is asked of it."""
         return self.consistency == "augmentation"
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @final
 class MIADM(PseudoLabelled):
-    """mean H(y, σ) + λ KL(ȳ‖u), y by the closed form of the alternating direction method.
+    """mean H(y, σ) + λ KL(ȳ‖u), y by one step of an alternating direction method in closed form.
 
-    `shannon` solves the same loss for y to tolerance; here y is the stationary point of KL(y‖σ) + λ KL(ȳ‖u)
-    up to the rows' normalisers, see `pseudo_labels.closed_form`. Their paper's own derivation was not at
-    hand: the square root at λ = 1 is DEPICT's.
+    `shannon` solves the same loss for y to tolerance; this step stays near σ, by a penalty KL(y‖σ), and takes
+    the rows' normalisers as equal, see `pseudo_labels.closed_form`. Deviation: their paper was not at hand,
+    and the step is derived from its abstract and from loss (5); its penalty may have another weight.
     """
 
     name: Literal["miadm"] = "miadm"

@@ -38,7 +38,7 @@ class SCAN(MethodSettings):
     """How probable the predicted cluster must be for that."""
 
     @property
-    def wants_augmented_view(self) -> bool:
+    def compares_views(self) -> bool:
         """If there is a step of self-labelling."""
         return self.self_labelling > 0
 
@@ -60,7 +60,9 @@ class SCAN(MethodSettings):
         probs = step.logits.softmax(1)
         if step.progress >= 1 - self.self_labelling:
             assert step.augmented_logits is not None
-            taught = confident_cross_entropy(step.augmented_logits, probs, self.confidence_threshold)
+            taught = confident_cross_entropy(
+                step.whole(step.augmented_logits), step.whole(probs), self.confidence_threshold
+            )
             zero = taught.detach() * 0
             return {"consistency": zero, "fairness": zero, "self_labelling": taught}
         parts = {

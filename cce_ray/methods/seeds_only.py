@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @final
 class SeedsOnly(MethodSettings):
-    """The supervised loss of `supervision` and nothing else: what the unlabelled samples must add to."""
+    """The supervised loss of `supervision` and nothing else: what the unlabelled samples must add to.
+
+    Batches of all samples pass through the network like any method's, so that batch norms know them.
+    """
 
     name: Literal["seeds_only"] = "seeds_only"
 

@@ -28,9 +28,13 @@ class SimCLR(MethodSettings):
     projection: int = Field(default=128, ge=2)
     """Width of the projections that are compared; a layer as wide as the features stands before it."""
 
-    compares_views: ClassVar[bool] = True
     both_views_augmented: ClassVar[bool] = True
     extra_head_layers: ClassVar[int] = 2
+
+    @property
+    def compares_views(self) -> bool:
+        """Two of them."""
+        return True
 
     @property
     def extra_clusters(self) -> int:

@@ -25,7 +25,10 @@ ODD_OPTIONS = {"init_weights": False, "aux_logits": False, "transform_input": Tr
 
 @final
 class Pretrained(nn.Module):
-    """Resizes and normalises raw images as the network's pre-training did, and runs it.
+    """Resizes raw images, normalises them as the network's pre-training did, and runs it.
+
+    The shorter side becomes `image_size`, bicubic, and the centre is taken: small pictures keep their edges,
+    which torchvision's evaluation crops.
 
     ``network`` takes (B, 3, image_size, image_size) and returns (B, num_features).
     """

@@ -111,7 +111,8 @@ def check_fits(config: RunConfig, dataset: Dataset) -> None:
             "pseudo_labels.backend: gpu, but the network runs on the CPU; set pseudo_labels.backend=auto"
         )
     if config.method.neighbour_embedding:
-        given_rows(config.method.neighbour_embedding, len(dataset.samples), dataset.train_indices[:1])
+        first = dataset.train_indices[:1]
+        given_rows(config.method.neighbour_embedding, len(dataset.samples), first, "method.embedding")
     # Building the model tells whether it can take samples of this shape.
     config.model.build(dataset.samples.shape, dataset.num_clusters)
 

@@ -19,11 +19,14 @@ MOST_KEPT = 100
 _found: WeakKeyDictionary[Samples, dict[tuple[Path | None, int], np.ndarray]] = WeakKeyDictionary()
 
 
-def fixed_embedding(dataset: Dataset, indices: np.ndarray, embedding: Path | None) -> np.ndarray:
+def fixed_embedding(
+    dataset: Dataset, indices: np.ndarray, embedding: Path | None, key: str = "embedding"
+) -> np.ndarray:
     """(n, D) float32 of the samples `indices` (n,): rows of the given file, else the standardised input of
-    embeddings, or principal components of the pixels. ValueError, one line, for a file that does not fit."""
+    embeddings, or principal components of the pixels. ValueError, one line that names the setting `key`, for
+    a file that does not fit."""
     if embedding is not None:
-        return given_rows(embedding, len(dataset.samples), indices)
+        return given_rows(embedding, len(dataset.samples), indices, key)
     order = np.argsort(indices)  # sources on disk read ascending rows fastest
     values = np.empty((len(indices), int(np.prod(dataset.samples.shape))), np.float32)
     for part in np.array_split(order, max(1, len(order) // 1024)):
@@ -31,15 +34,15 @@ def fixed_embedding(dataset: Dataset, indices: np.ndarray, embedding: Path | Non
     return principal_components(values) if dataset.kind == "images" else values
 
 
-def given_rows(path: Path, count: int, indices: np.ndarray) -> np.ndarray:
+def given_rows(path: Path, count: int, indices: np.ndarray, key: str) -> np.ndarray:
     """The rows of an embedding file."""
     try:
         samples = Arrays(path=path).source().samples
     except ValueError as error:
-        raise ValueError(f"embedding: {error}") from None
+        raise ValueError(str(error).replace("data.path", key)) from None
     if len(samples.shape) != 1 or len(samples) != count:
         shape = (len(samples), *samples.shape)
-        raise ValueError(f"embedding: {path} has shape {shape}; give one row for each of the {count} samples")
+        raise ValueError(f"{key}: {path} has shape {shape}; give one row for each of the {count} samples")
     return samples.read(indices)
 
 
@@ -49,7 +52,7 @@ def training_neighbours(dataset: Dataset, embedding: Path | None, count: int) ->
     kept, indices = _found.setdefault(dataset.samples, {}), dataset.train_indices
     key = (embedding, hash(indices.tobytes()))
     if key not in kept or kept[key].shape[1] < count:
-        values = standardized(fixed_embedding(dataset, indices, embedding))
+        values = standardized(fixed_embedding(dataset, indices, embedding, "method.embedding"))
         kept[key] = indices[nearest_neighbours(values, max(count, min(MOST_KEPT, len(indices) - 1)))]
     return kept[key][:, :count]
 

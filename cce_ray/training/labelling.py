@@ -213,7 +213,7 @@ def make_labeller(
         assert helper, "RunConfig refuses backend ray without workers"
         return Beside(config, helper, num_clusters)
     candidates: dict[str, Labeller] = {"inline": Here(config)}
-    if settings.backend == "auto" and helper is not None:
+    if settings.backend == "auto" and helper is not None and config.method.objective:
         candidates["ray"] = Beside(config, helper, num_clusters)
     if can_be_shared(config, context):
         candidates["shared by the ranks"] = Together(config, context.ranks)

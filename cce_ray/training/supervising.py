@@ -30,16 +30,17 @@ def known_labels(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
         for row, cluster in told_in(wanted.labels_path, dataset).items():
             known[row] = cluster
         known[np.setdiff1d(np.arange(len(known)), dataset.train_indices)] = -1
+        told = int((known >= 0).sum())
+        if told < dataset.num_clusters:
+            raise ValueError(
+                f"{KEY}.labels_path: {told} of its samples are trained on, fewer than the "
+                f"{dataset.num_clusters} clusters; give at least that many"
+            )
     else:
         seed = config.runtime.seed if wanted.seed is None else wanted.seed
         rows = drawn(dataset, wanted.ratio, seed)
         assert dataset.labels is not None
         known[rows] = dataset.labels[rows]
-    told = int((known >= 0).sum())
-    if told < 1:
-        raise ValueError(
-            f"{KEY}.labels_path: none of its samples is trained on; give labels of some that are"
-        )
     return known
 
 
@@ -79,11 +80,16 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
     key = f"{KEY}.labels_path"
     if not path.is_file():
         raise ValueError(f"{key}: '{path}' is no file; give a .csv with the columns id and label")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"id", "label"} <= set(reader.fieldnames or ()):
-            raise ValueError(f"{key}: '{path}' needs the columns id and label; it has {reader.fieldnames}")
-        lines = [(line["id"], line["label"]) for line in reader]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            if not {"id", "label"} <= set(reader.fieldnames or ()):
+                raise ValueError(
+                    f"{key}: '{path}' needs the columns id and label; it has {reader.fieldnames}"
+                )
+            lines = [(line["id"], line["label"]) for line in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{key}: '{path}' cannot be read as .csv ({error}); save it as UTF-8 text") from None
     places = {name: row for row, name in enumerate(dataset.ids)}
     unknown = next((name for name, _ in lines if name not in places), None)
     if unknown is not None:
@@ -91,7 +97,12 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
             f"{key}: '{unknown}' is no sample of the data (they are named like '{dataset.ids[0]}'); correct "
             "the id"
         )
-    return {places[name]: cluster_of(label, dataset, key) for name, label in lines}
+    told: dict[int, int] = {}
+    for name, label in lines:
+        cluster = cluster_of(label, dataset, key)
+        if told.setdefault(places[name], cluster) != cluster:
+            raise ValueError(f"{key}: '{name}' has two labels; keep one of them")
+    return told
 
 
 def cluster_of(label: str, dataset: Dataset, key: str) -> int:

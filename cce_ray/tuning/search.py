@@ -12,7 +12,7 @@ from typing import Any
 
 from cce_ray.data import Dataset
 from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
-from cce_ray.distributed.training import data_paths, in_memory
+from cce_ray.distributed.training import paths_read
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.folder import locked
 from cce_ray.runs.listener import Listener
@@ -89,8 +89,8 @@ def run_search(
         tracker = make_tracker(searches[0].base.tracking, root)
         nodes = stack.enter_context(connected(options.address))
         most = min(concurrency(search, nodes) for search in searches)
-        far = [plan for plan in plans.values() if not in_memory(plan.dataset)]
-        check_nodes({path: key for plan in far for path, key in data_paths(plan.search.base).items()})
+        read = [paths_read(plan.search.base, plan.dataset) for plan in plans.values()]
+        check_nodes({path: key for one in read for path, key in one.items()})
         for study in studies:
             study.folder.mkdir(parents=True, exist_ok=True)
             study.save()

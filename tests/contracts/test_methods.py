@@ -94,7 +94,7 @@ def test_embeddings_without_labels(name: str, tmp_path: Path) -> None:
         lines = ["id,label", *(f"{row},{row // 60}" for row in range(0, 240, 20))]
         (tmp_path / "known.csv").write_text("\n".join(lines))
         data += [f"supervision.labels_path={tmp_path / 'known.csv'}"]
-    if METHODS[name].compares_views:
+    if config(name, tmp_path).method.compares_views:
         with pytest.raises(ValueError, match=r"augmentation leaves these embeddings as they are"):
             run_training(config(name, tmp_path / "run", *data))
         data.append("augmentation.noise=0.1")

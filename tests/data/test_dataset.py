@@ -1,5 +1,6 @@
 """Labels, choices and splits, which every source shares."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from cce_ray.data import DATASETS, Dataset, Digits
 from cce_ray.data.dataset import RowNumbers, encode_labels
+from cce_ray.data.long_tail import tailed
 
 
 def digits(**values: Any) -> Dataset:
@@ -127,3 +129,30 @@ def test_every_data_set_documents_every_setting_and_knows_its_name(name: str) ->
     assert fields["name"].default == name
     undocumented = [field for field, info in fields.items() if field != "name" and not info.description]
     assert not undocumented
+
+
+def test_a_tail_falls_exponentially_from_the_first_class_to_the_last() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 1000))
+    rows = tailed(labels, 16, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [1000, 500, 250, 125, 62]
+    assert (np.diff(rows) > 0).all()
+
+
+def test_any_labelled_set_can_be_made_unequal() -> None:
+    data = digits(imbalance=10)
+    assert data.labels is not None
+    sizes = np.bincount(data.labels)
+    assert sizes[0] == 174 and sizes[9] == 17 and (np.diff(sizes) < 0).all()
+    assert len(data.samples) == len(data.ids) == sizes.sum()
+    whole = digits()
+    row = int(data.ids[5])
+    assert (data.samples.read(np.array([5])) == whole.samples.read(np.array([row]))).all()
+    held_out = digits(imbalance=10, split=0.25)
+    assert len(held_out.evaluation_indices) == round(0.25 * sizes.sum())
+    assert len(np.unique(digits(imbalance=10, split_seed=1).ids)) == sizes.sum()
+
+
+def test_unlabelled_data_cannot(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((20, 3), np.float32))
+    with pytest.raises(ValueError, match=r"^data.imbalance: 10, but the data have no labels; leave it out"):
+        DATASETS["arrays"](path=tmp_path / "x.npy", imbalance=10, num_clusters=2).load()

@@ -1,5 +1,8 @@
 """What a run reserves, and what a cluster can never give."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from cce_ray.config import RunConfig, load_config
@@ -11,6 +14,7 @@ from cce_ray.distributed.plan import (
     must_be_beside,
     worker_resources,
 )
+from cce_ray.distributed.training import paths_read
 
 TWO_NODES = Nodes([{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}])
 
@@ -74,4 +78,20 @@ def test_em_beside_the_training_is_planned_with_a_cpu_of_its_own_or_not_at_all()
     assert not may_be_beside(config(*wanted), TWO_NODES, num_clusters=10)  # too little work
     assert not may_be_beside(config(*large, "runtime.threads=4"), TWO_NODES, 1000)  # no CPU to spare
     assert not may_be_beside(config(*large, "method.augmentation_weight=0"), TWO_NODES, 1000)
+    assert not may_be_beside(config(*large, "method=sela"), TWO_NODES, 1000)  # it is no EM
     assert worker_resources(config(*large), beside=True) == {"CPU": 4.0}
+
+
+def test_every_file_that_workers_read_is_asked_for_on_every_node(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((40, 3), np.float32))
+    (tmp_path / "known.csv").write_text("id,label\n")
+    read = ["data=arrays", f"data.path={tmp_path / 'rows.npy'}", "data.num_clusters=2", "model=mlp"]
+    read += [f"supervision.labels_path={tmp_path / 'known.csv'}", f"model.weights={tmp_path / 'm.pt'}"]
+    read += ["method=scan", f"method.embedding={tmp_path / 'e.npy'}"]
+    wanted = config(*read)
+    always = {"known.csv": "supervision.labels_path", "m.pt": "model.weights", "e.npy": "method.embedding"}
+    expected = {str(tmp_path / name): key for name, key in always.items()}
+    assert paths_read(wanted, wanted.data.load()) == expected, "data in memory travel"
+    streamed = config(*read, "data.memory_limit_gib=0")
+    expected[str(tmp_path / "rows.npy")] = "data.path"
+    assert paths_read(streamed, streamed.data.load()) == expected

@@ -1,10 +1,9 @@
-"""The data that experiments make: corrupted and softened labels, long tails."""
+"""The data that experiments make: corrupted and softened labels."""
 
 import numpy as np
 import pytest
 
 from cce_ray.experiments.figure2 import corrupted, softened
-from cce_ray.experiments.long_tail import tailed
 
 
 def test_corruption_replaces_the_wanted_share_by_labels_at_random() -> None:
@@ -18,10 +17,3 @@ def test_corruption_replaces_the_wanted_share_by_labels_at_random() -> None:
 def test_targets_mix_the_label_with_the_uniform_distribution() -> None:
     targets = softened(np.array([2, 0]), 0.6, 4)
     np.testing.assert_allclose(targets, [[0.15, 0.15, 0.55, 0.15], [0.55, 0.15, 0.15, 0.15]], atol=1e-6)
-
-
-def test_a_tail_falls_exponentially_from_the_first_class_to_the_last() -> None:
-    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 1000))
-    rows = tailed(labels, 16)
-    assert np.bincount(labels[rows]).tolist() == [1000, 500, 250, 125, 62]
-    assert (np.diff(rows) > 0).all()

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cce_ray.methods import CCE, METHODS, CCEPlus, KMeans, MethodSettings, Shannon, Step
+from cce_ray.methods import METHODS, CCEPlus, MethodSettings, Step
+from cce_ray.methods.cce import CCE
+from cce_ray.methods.kmeans import KMeans
+from cce_ray.methods.shannon import Shannon
 from cce_ray.models import MODELS
 from cce_ray.pseudo_labels import PseudoLabelSettings
 
@@ -30,7 +33,7 @@ def test_labels_are_fairer_than_the_predictions(name: str) -> None:
     assert not labels.requires_grad
     torch.testing.assert_close(labels.sum(1), torch.ones(60))
     # Not to balance: the closed form of `miadm` by its nature, `sela` in so few iterations.
-    most = 0.5 if name in ("miadm", "sela") else 0.35
+    most = {"miadm": 0.55, "sela": 0.5}.get(name, 0.35)
     assert labels.mean(0).max() < most < 0.6 < probs.mean(0).max()
 
 

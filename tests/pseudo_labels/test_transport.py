@@ -57,16 +57,30 @@ def test_known_rows_are_kept(estimate: str) -> None:
 
 def test_the_closed_form_at_weight_one_is_the_square_root() -> None:
     probs = predictions(80, 4).astype(np.float64)
-    expected = probs / np.sqrt(probs.sum(0))
+    expected = probs**2 / np.sqrt((probs**2).sum(0))
     expected /= expected.sum(1, keepdims=True)
     np.testing.assert_allclose(balanced_labels(probs, fairness_weight=1), expected, atol=1e-12)
 
 
 def test_the_closed_form_is_stationary_where_the_normalisers_of_the_rows_are_equal() -> None:
-    """Symmetric predictions, permutations of one row: ȳ is uniform and y = σ minimises KL + fairness."""
+    """Symmetric predictions, permutations of a row: ȳ is uniform, and y ∝ σ² minimises H(y, σ) + KL(y‖σ)."""
     row = np.array([0.7, 0.2, 0.1])
     probs = np.stack([np.roll(row, shift) for shift in range(3)])
-    np.testing.assert_allclose(balanced_labels(probs, fairness_weight=3), probs, atol=1e-12)
+    expected = probs**2 / (row**2).sum()
+    np.testing.assert_allclose(balanced_labels(probs, fairness_weight=3), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("fairness_weight", [0.3, 1.0, 30.0])
+def test_the_closed_form_lowers_the_loss_it_is_for(fairness_weight: float) -> None:
+    """Loss (5) at the predictions themselves, against that at the labels."""
+    probs = predictions(400, 5).astype(np.float64)
+
+    def loss(labels: np.ndarray) -> float:
+        mean = labels.mean(0)
+        fairness = float((mean * np.log(mean * labels.shape[1])).sum())
+        return float(-(labels * np.log(probs)).sum(1).mean()) + fairness_weight * fairness
+
+    assert loss(balanced_labels(probs, fairness_weight=fairness_weight)) < loss(probs)
 
 
 def test_large_clusters_give_way() -> None:

@@ -49,8 +49,11 @@ def test_neighbours_are_sought_in_them(pretext: Path, tmp_path: Path) -> None:
     config, _ = load_config(None, [*BASE, *scan, f"output_dir={tmp_path / 'run'}"])
     assert run_training(config).clusters_used > 1
     few, _ = load_config(None, [*BASE, *scan, "data.limit=300", f"output_dir={tmp_path / 'few'}"])
-    with pytest.raises(ValueError, match=r"^embedding: .* one row for each of the 300 samples"):
+    with pytest.raises(ValueError, match=r"^method.embedding: .* one row for each of the 300 samples"):
         run_training(few)
+    lost = ["method=scan", "method.embedding=gone.npy", f"output_dir={tmp_path / 'few'}"]
+    with pytest.raises(ValueError, match=r"^method.embedding: '.*gone.npy' is no file; set method\.embed"):
+        run_training(load_config(None, [*BASE, *lost])[0])
     assert not (tmp_path / "few").exists()
 
 

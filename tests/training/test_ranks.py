@@ -47,6 +47,13 @@ METHODS = {
     "imsat": [*LINEAR, "method=imsat"],
     "simclr": ["model=mlp", *SGD, "optimizer.learning_rate=0.01", "method=simclr"],
     "scan": [*LINEAR, "method=scan", "method.neighbours=5"],
+    "scan_taught": [
+        *LINEAR,
+        "method=scan",
+        "method.neighbours=5",
+        "method.self_labelling=0.5",
+        "method.confidence_threshold=0.2",
+    ],
     "sela": [*LINEAR, "method=sela", "method.augmentation_weight=1"],
     "told": [*LINEAR, "method=cce_plus", "method.fairness_weight=20", "supervision.ratio=0.1"],
 }

@@ -54,9 +54,11 @@ def test_only_training_samples_are_told() -> None:
 
 
 def test_a_file_names_samples_and_classes(tmp_path: Path) -> None:
-    (tmp_path / "known.csv").write_text("id,label\n5,3\n17,0\n")
+    told = {5: 3, 17: 0, 20: 1, 21: 2, 22: 4, 30: 5, 31: 6, 32: 7, 40: 8, 41: 9}
+    lines = ["id,label", *(f"{row},{cluster}" for row, cluster in told.items()), "5,3"]
+    (tmp_path / "known.csv").write_text("\n".join(lines))
     found = known(f"supervision.labels_path={tmp_path / 'known.csv'}")
-    assert {row: int(found[row]) for row in np.flatnonzero(found >= 0)} == {5: 3, 17: 0}
+    assert {row: int(found[row]) for row in np.flatnonzero(found >= 0)} == told
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,11 @@ def test_a_file_names_samples_and_classes(tmp_path: Path) -> None:
         ("id,label\nnobody,3\n", "'nobody' is no sample of the data"),
         ("id,label\n3,seven\n", "'seven' is no class of the data"),
         ("id,label\n3,10\n", "label '10' is cluster 10 of 10; raise data.num_clusters"),
-        ("id,label\n", "none of its samples is trained on"),
+        ("id,label\n", "0 of its samples are trained on, fewer than the 10 clusters"),
+        ("id,label\n3,1\n4,2\n", "2 of its samples are trained on, fewer than the 10 clusters"),
+        ("id,label\n3\n", "'' is no class of the data"),
+        ("id,label\n3,1\n3,2\n", "'3' has two labels; keep one of them"),
+        ("id,label\n3," + "x" * 200_000, "cannot be read as .csv .*; save it as UTF-8 text"),
         ("name,label\n3,1\n", "needs the columns id and label"),
     ],
 )
@@ -74,6 +80,12 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, content: str, message: str) ->
     with pytest.raises(ValueError, match=message) as error:
         known(f"supervision.labels_path={tmp_path / 'known.csv'}")
     assert str(error.value).startswith("supervision.labels_path: ") and "\n" not in str(error.value)
+
+
+def test_another_encoding_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "known.csv").write_bytes("id,label\n3,größe\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^supervision.labels_path: .* cannot be read as .csv \([^\n]*$"):
+        known(f"supervision.labels_path={tmp_path / 'known.csv'}")
 
 
 def test_a_ratio_below_one_sample_a_class_is_refused() -> None:
