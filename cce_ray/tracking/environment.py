@@ -52,13 +52,21 @@ def device_name(device: torch.device) -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this package runs from, '-dirty' if changed; None for an installed one."""
+    """The commit of the checkout this package runs from, '-dirty' if changed; None for an installed one.
+
+    Pages and results (`docs`) do not count: whoever renders one would soil the checkout for the next.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
+
+    def answer(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+
+    try:
+        changed = answer("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs")
+        return answer("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
