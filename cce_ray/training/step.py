@@ -67,7 +67,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
         extra_logits=extra,
         augmented_extra_logits=augmented_extra,
         inputs=partial(job.model.normalize, seen),
-        predict=job.model.logits_of_normalized,
+        predict=partial(logits_of_normalized, job),
         progress=job.step / job.total_steps,
         shared=SharedBatch(ranks, own, len(indices)) if ranks.size > 1 else None,
     )
@@ -92,6 +92,12 @@ def outputs_of(job: Job, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
     if job.model.extra_head is None:
         return outputs, None
     return outputs[:, : job.model.num_clusters], outputs[:, job.model.num_clusters :]
+
+
+def logits_of_normalized(job: Job, inputs: Tensor) -> Tensor:
+    """Logits (b, K) of normalised samples, in the precision of `outputs_of`: the two are compared."""
+    with autocast(job):
+        return job.model.logits_of_normalized(inputs).float()
 
 
 def disturbed(job: Job, indices: Tensor, inputs: Tensor, draw: int = 0) -> Tensor:
