@@ -109,7 +109,7 @@ class OnRay(Pool):
                 try:
                     result = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    raise error.cause from None
+                    raise error.cause from error
                 except ray.exceptions.RayError as error:
                     reason = " ".join(str(error).split())[:200]
                     raise ValueError(

@@ -33,11 +33,13 @@ def scatter(result: ReportInput) -> Figure | None:
     panels = [("Clusters", result.clusters[chosen], result.num_clusters)]
     if result.labels is not None:
         panels.append(("Classes", result.labels[chosen], int(result.labels.max()) + 1))
+    numbers = [_color_numbers(result, title, num_groups) for title, _, num_groups in panels]
+    palette = np.array(distinct_colors(1 + max(map(max, numbers))))
     figure = new_figure(5.4 * len(panels), 4.1)
     for number, (title, groups, num_groups) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), number + 1)
         names = [shortened(result.class_name(g)) if title == "Classes" else str(g) for g in range(num_groups)]
-        _panel(axes, plane, groups, names, _colors(result, title, num_groups))
+        _panel(axes, plane, groups, names, palette[numbers[number]])
         dress(axes, title, "first principal component", "second" if number == 0 else "", grid="")
         axes.set_xticks([])
         axes.set_yticks([])
@@ -53,13 +55,13 @@ def _plane(points: np.ndarray) -> np.ndarray:
     return PCA(2, svd_solver="randomized", random_state=0).fit_transform(points)
 
 
-def _colors(result: ReportInput, title: str, num_groups: int) -> np.ndarray:
-    """A class has the colour of its cluster."""
-    colors = np.array(distinct_colors(max(num_groups, result.num_clusters)))
+def _color_numbers(result: ReportInput, title: str, num_groups: int) -> list[int]:
+    """A class has the colour of its number, a cluster that of its class; one without a class, another."""
     if title == "Classes" or result.class_of is None:
-        return colors[:num_groups]
-    free = iter(sorted(set(range(len(colors))) - set(result.class_of.tolist())))
-    return colors[[c if c >= 0 else next(free) for c in result.class_of.tolist()]]
+        return list(range(num_groups))
+    classes = result.class_of.tolist()
+    free = (number for number in range(num_groups) if number not in classes)
+    return [kind if kind >= 0 else next(free) for kind in classes]
 
 
 def _panel(axes: Any, plane: np.ndarray, groups: np.ndarray, names: list[str], colors: np.ndarray) -> None:

@@ -165,6 +165,12 @@ def test_a_failed_write_leaves_the_earlier_report(tmp_path: Path) -> None:
         {"histories": {0: [{"loss/total": float("nan")}, {"loss/total": 1.0}]}},
         {"read": lambda positions: np.zeros((len(positions), 1))},
         {"probs": _probs(3, 7), "labels": np.array([0, 0, 5])},
+        {  # fewer clusters than classes
+            "probs": _probs(60, 3),
+            "labels": np.arange(60) % 8,
+            "class_names": tuple("abcdefghi"),
+            "read": lambda positions: np.random.default_rng(0).normal(size=(len(positions), 4)),
+        },
     ],
 )
 def test_odd_runs_still_get_a_report(changes: Mapping[str, Any], tmp_path: Path) -> None:
