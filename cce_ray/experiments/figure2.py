@@ -30,8 +30,8 @@ SEEDS, QUICK_SEEDS, QUICK_LEVELS = 6, 2, (0.0, 0.5, 0.9)
 LOSSES = {"cce_plus": "collision (9)", "shannon": "Shannon (8)"}
 TEXT = """
 A share η of the training labels is replaced by labels at random, all classes alike; every target is softened
-to ŷ = η u + (1 - η) y, y the one-hot label as observed; the network learns from ŷ with the collision cross-
-entropy (9) or with Shannon's (8), everything else equal: a linear classifier on standardised ResNet-50
+to ŷ = η u + (1 - η) y, y the one-hot label as observed; the network learns from ŷ with the collision
+cross-entropy (9) or with Shannon's (8), everything else equal: a linear classifier on standardised ResNet-50
 features, Adam with learning rate 0.001 and cosine decay, 20 epochs, batches of 250. Of each set's 10,000
 images 8,000 train and 2,000, with their true labels, test; the split is that of `data.split_seed` 0, the
 corruption and the batches those of each seed. Accuracy is that of the arg max, without matching. With these
