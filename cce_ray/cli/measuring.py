@@ -86,9 +86,9 @@ def experiment(
     from cce_ray.experiments.experiment import make_options, perform, prepare_folder
 
     options = make_options(data, work, quick=quick, seeds=seeds)
-    prepare_folder(output)
     reports = []
     with pool_at(address, options.data, options.work) as pool:
+        prepare_folder(output)
         for name, run in runs.items():
             with RichListener() as listener:
                 outcome, report = perform(name, run, replace(options, pool=pool), output, listener)
