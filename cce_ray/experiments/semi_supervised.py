@@ -5,7 +5,7 @@ from __future__ import annotations
 from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.data_columns import images
 from cce_ray.experiments.grid import Grid, Quick, Row
-from cce_ray.experiments.vgg4_settings import with_ratios
+from cce_ray.experiments.label_ratios import with_ratios
 
 RATIOS = (0.05, 0.01, 0.005)
 WEIGHTS = {"method.fairness_weight": 20.0, "method.augmentation_weight": 1.0}

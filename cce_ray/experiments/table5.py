@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cce_ray.experiments.data_columns import images
 from cce_ray.experiments.grid import Grid, Row
+from cce_ray.experiments.label_ratios import with_ratios
 from cce_ray.experiments.paper import published
-from cce_ray.experiments.vgg4_settings import METHODS, QUICK, cell, with_ratios
+from cce_ray.experiments.vgg4_settings import METHODS, QUICK, cell
 
 RATIOS = (0.1, 0.05, 0.01)
 BOTH = {"seeds_only": Row("only seeds", {"method": "seeds_only"}), **METHODS}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.grid import Grid
+from cce_ray.experiments.label_ratios import with_ratios
 from cce_ray.experiments.paper import published
 from cce_ray.experiments.pretext_settings import MADE_BY, QUICK, SETTINGS, VIEW_WEIGHTS, pretext
 from cce_ray.experiments.table5 import BOTH, RATIOS
-from cce_ray.experiments.vgg4_settings import with_ratios
 
 
 def cell(row: str, column: str) -> Cell:

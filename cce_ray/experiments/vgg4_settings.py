@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cce_ray.experiments.cell import Cell
@@ -38,12 +37,3 @@ METHODS = {
 def cell(row: str, column: str) -> Cell:
     """The batches of STL10 are smaller."""
     return Cell("digits", SETTINGS | ({"optimizer.batch_size": 160} if column == "stl10" else {}))
-
-
-def with_ratios(rows: Mapping[str, Row], ratios: Sequence[float]) -> dict[str, Row]:
-    """{RATIO/KEY: row}: every row with each of the ratios of known labels."""
-    return {
-        f"{ratio}/{key}": Row(f"{row.title}, ratio {ratio}", {**row.changes, "supervision.ratio": ratio})
-        for ratio in ratios
-        for key, row in rows.items()
-    }
