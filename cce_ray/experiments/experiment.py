@@ -40,15 +40,19 @@ class Options:
 
 
 def make_options(data: Path | None, work: Path, *, quick: bool = False, seeds: int | None = None) -> Options:
-    """Options with absolute folders. ValueError for a data folder that is not there, and below one seed."""
+    """Options with absolute folders. ValueError for a data folder that is not there, a work folder that
+    cannot be, and below one seed."""
     from cce_ray.data.torchvision_sets import data_root
 
     if seeds is not None and seeds < 1:
         raise ValueError(f"--seeds {seeds}: at least one seed is needed; give 1 or more")
     if data is not None and not data.expanduser().is_dir():
         raise ValueError(f"--data {data}: no such folder; give the folder of feature files and data sets")
-    place = (data or data_root()).expanduser().absolute()
-    return Options(place, work.expanduser().absolute(), quick, seeds)
+    place, kept = (data or data_root()).expanduser().absolute(), work.expanduser().absolute()
+    nearest = next(folder for folder in (kept, *kept.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"--work {work}: runs cannot be kept there; choose another folder")
+    return Options(place, kept, quick, seeds)
 
 
 @final

@@ -101,6 +101,10 @@ def test_files_hold_what_was_found_and_where(tmp_path: Path) -> None:
         ([], "experiment: no name given; choose from figure1"),
         (["table6", "--seeds", "0"], "--seeds 0: at least one seed is needed; give 1 or more"),
         (["table6", "--data", "nowhere"], "--data nowhere: no such folder; give"),
+        (
+            ["table6", "--work", "taken/below"],
+            "--work taken/below: runs cannot be kept there; choose another",
+        ),
         (["figure1", "-o", "taken"], "--output taken: cannot be written (File exists); choose another"),
         (["figure1", "-o", "taken/below"], "--output taken/below: cannot be written (Not a directory)"),
     ],
