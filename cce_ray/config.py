@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import date
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Union, final
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, final, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -191,8 +196,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> tuple[RunConfig, list[str]]:
-    """The configuration of a YAML run with `key=value` overrides, and notes on what was dropped or switched.
+Overrides = Iterable[str] | Mapping[str, Any]
+"""Changes to a run: `key=value` texts as a person types them, or {dotted key: value}."""
+
+
+def load_config(path: Path | None = None, overrides: Overrides = ()) -> tuple[RunConfig, list[str]]:
+    """The configuration of a YAML run with overrides, and notes on what was dropped or switched.
 
     Raises ValueError (one line, with the dotted key and the remedy) for an unknown key or a bad value.
     """
@@ -200,7 +209,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> tupl
     if path:
         values.setdefault("name", path.stem)
     notes: list[str] = []
-    assignments = dict(parse_assignment(text) for text in overrides)
+    assignments = assignments_of(overrides)
     # A switched name comes first, whatever the order on the command line: the other keys belong to it.
     for key in sorted(assignments, key=lambda key: not is_name(key)):
         notes += assign(values, key, assignments[key])
@@ -245,15 +254,82 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def assignments_of(overrides: Overrides) -> dict[str, Any]:
+    """Overrides as {dotted key: value}. Raises ValueError for a text that is not key=value."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    return dict(parse_assignment(text) for text in overrides)
+
+
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """'a.b=value' -> ('a.b', value); the value is read as YAML."""
+    """'a.b=value' -> ('a.b', value), by the type of the setting.
+
+    Paths, URIs and names are taken as typed, whatever they look like to YAML ('o/run #7', '2024', 'on'); a
+    setting that may be empty is emptied by 'null' or by nothing. A list of names may have brackets or none.
+    Every other value is read as YAML.
+
+    Raises:
+        ValueError: no '=', or no key.
+    """
     key, separator, value = text.partition("=")
-    if not separator or not key.strip():
+    key = key.strip()
+    if not separator or not key:
         raise ValueError(f"--set {text}: write it as key=value, for example --set optimizer.epochs=20")
+    kinds = accepted_types(key)
+    if kinds and kinds <= {str, Path, NoneType}:
+        return key, None if NoneType in kinds and value in ("", "null") else value
     try:
-        return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
-        return key.strip(), value
+        read = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return key, value
+    if kinds and kinds <= {tuple[str, ...], NoneType} and read is not None:
+        return key, names_of(value)
+    return key, read
+
+
+def names_of(text: str) -> list[str]:
+    """The names in 'a, b' or '[a, b]', as typed; a JSON list of texts may hold names with commas."""
+    with suppress(ValueError):
+        names = json.loads(text)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1]
+    return [name.strip() for name in inner.split(",") if name.strip()]
+
+
+@cache
+def accepted_types(key: str) -> frozenset[Any]:
+    """The types that a dotted key takes, of every data set, model and method that has it; str for a choice of
+    texts; empty for an unknown key."""
+    section, _, name = key.partition(".")
+    if is_name(key):
+        return frozenset({str})
+    if section not in RunConfig.model_fields:
+        return frozenset()
+    field = RunConfig.model_fields[section]
+    if not name:
+        return frozenset(_members(field.annotation))
+    kinds: list[Any] = list(REGISTRIES[section].values()) if section in REGISTRIES else [field.annotation]
+    fields = [
+        kind.model_fields[name]
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and name in kind.model_fields
+    ]
+    return frozenset(member for leaf in fields for member in _members(leaf.annotation))
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The plain types in an annotation."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _members(inner[0])
+    if origin in (Union, UnionType):
+        return {member for part in inner for member in _members(part)}
+    if origin is Literal:
+        return {type(value) for value in inner}
+    return {annotation}
 
 
 def is_name(key: str) -> bool:
@@ -324,9 +400,23 @@ def validate(values: dict[str, Any]) -> RunConfig:
         default = RunConfig.model_fields[section].default.name
         values[section] = {"name": default} | section_of(values, section)
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ValueError(explain(error)) from None
+    check_writable(config)
+    return config
+
+
+def check_writable(config: RunConfig) -> None:
+    """ValueError for text that no file can hold: a path that is not UTF-8 fails when results are written."""
+    for key, value in flatten(config.to_dict()).items():
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{key}: {value!r} is not UTF-8 text; rename it or give a link to it, and use a UTF-8 locale "
+                "(LC_ALL=C.UTF-8)"
+            ) from None
 
 
 def explain(error: ValidationError) -> str:
@@ -371,8 +461,8 @@ def told(key: str, group: list[Any]) -> str:
         return message
     if first["type"] == "value_error" and isinstance(first["input"], dict):
         return f"{key}.{message}"  # a section's own check names its key
-    as_text = first["type"] in ("string_type", "path_type") and isinstance(first["input"], int | float)
-    remedy = f"; quote it, e.g. --set '{key}=\"{first['input']}\"'" if as_text else ""
+    as_text = first["type"] in ("string_type", "path_type") and isinstance(first["input"], int | float | date)
+    remedy = f"; put it in quotes in the file, or use --set {key}={first['input']}" if as_text else ""
     return f"{key}: {message}, got {first['input']!r}{remedy}"
 
 

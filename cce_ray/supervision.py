@@ -16,7 +16,7 @@ class SupervisionSettings(Settings):
     ratio: float = Field(default=0.0, ge=0, le=1)
     """Share of the training samples whose labels, from the data set, are told, class by class; 0: none."""
     labels_path: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] | None = None
-    """Or a .csv of known labels with the columns id (a file name in the folder, or a row number) and label
+    """Or a .csv of known labels with the columns id (as in clusters.csv; or file) and label
     (a class name of the data set, or a cluster's number)."""
     weight: float = Field(default=2.0, gt=0)
     """Weight of the cross-entropy of known labels; the paper's is 2."""

@@ -1,5 +1,6 @@
 """Configurations: layering, dotted keys, and one clear line for whatever is wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,6 @@ def test_a_name_is_switched_before_its_other_keys_are_set() -> None:
         ("optimiser.epochs=1", ["optimiser", "did you mean optimizer?"]),
         ("data.split=none", ["data.split: input should be 'same' or 'official', or", "'none'"]),
         ("model.hidden=[3]", ["model.hidden", "mlp", "not of linear"]),
-        ("name=2024", ["name", "--set 'name=\"2024\"'"]),
         ("method=cceplus", ["method", "cce_plus"]),
         ("data=minst", ["data", "mnist"]),
         ("optimizer.epochs=many", ["optimizer.epochs", "many"]),
@@ -235,3 +235,82 @@ def test_every_key_of_a_resolved_run_is_described() -> None:
 def test_the_gpu_backend_is_refused_for_what_it_cannot_do(unable: str) -> None:
     with pytest.raises(ValueError, match=r"^pseudo_labels\.backend: gpu does EM for method cce_plus"):
         load_config(None, ["pseudo_labels.backend=gpu", unable])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "o/run #7",
+        "2024",
+        "1e3",
+        "on",
+        "no",
+        "~",
+        "5:30",
+        "2024-01-01",
+        "a: b",
+        "[x]",
+        "{x}",
+        "*x",
+        "&x",
+        "'x'",
+        "!x",
+        "0x10",
+        " x ",
+        "x:",
+        "- x",
+        "null ",
+        "%d",
+        "`x`",
+        "|",
+        "=x",
+    ],
+)
+@pytest.mark.parametrize("key", ["output_dir", "tracking.uri", "data.key", "tracking.experiment"])
+def test_paths_uris_and_names_arrive_as_typed(key: str, text: str) -> None:
+    path = ["data=arrays", "data.path=x.npy"]
+    loaded, _ = load_config(None, [*path, f"{key}={text}"])
+    assert flatten(loaded.to_dict())[key] == text
+    again = yaml.safe_load(loaded.to_yaml())
+    assert flatten(again)[key] == text, "the run's record says the same"
+
+
+def test_paths_of_data_arrive_as_typed(tmp_path: Path) -> None:
+    for name in ("run #7", "2024", "on", "null", "a: b"):
+        loaded, _ = load_config(None, ["data=arrays", f"data.path={tmp_path}/{name}"])
+        assert loaded.data.path == tmp_path / name  # type: ignore[union-attr]
+    loaded, _ = load_config(
+        None, ["data=arrays", "data.path=x.npy", f"supervision.labels_path={tmp_path}/y #1.csv"]
+    )
+    assert loaded.supervision.labels_path == tmp_path / "y #1.csv"
+
+
+def test_a_setting_that_may_be_empty_is_emptied() -> None:
+    for value in ("", "null"):
+        loaded, _ = load_config(None, ["data=arrays", "data.path=x.npy", f"data.key={value}"])
+        assert loaded.data.key is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("[f0, on]", ("f0", "on")), ("a,2024", ("a", "2024")), ('["a,b", "c"]', ("a,b", "c")), ("x", ("x",))],
+)
+def test_lists_of_names_arrive_as_typed(text: str, names: tuple[str, ...]) -> None:
+    loaded, _ = load_config(None, ["data=arrays", "data.path=x.parquet", f"data.columns={text}"])
+    assert loaded.data.columns == names  # type: ignore[union-attr]
+
+
+def test_other_values_are_read_as_yaml() -> None:
+    loaded, _ = load_config(
+        None, ["pseudo_labels.prior=[0.5, 0.5]", "data.split=0.25", "data.download=yes", "data=mnist"]
+    )
+    assert loaded.pseudo_labels.prior == (0.5, 0.5) and loaded.data.split == 0.25
+    assert loaded.data.download is True  # type: ignore[union-attr]
+
+
+def test_a_path_that_no_record_can_hold_is_refused(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.npy")
+    for key in ("data.path", "output_dir"):
+        with pytest.raises(ValueError, match=rf"^{key}: .* is not UTF-8 text; rename it") as caught:
+            load_config(None, ["data=arrays", "data.path=x.npy", f"{key}={path}"])
+        str(caught.value).encode()

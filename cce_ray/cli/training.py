@@ -38,7 +38,7 @@ def train(
         "runtime.gpus_per_worker": gpus_per_worker,
     }
     extra = [f"{key}={value}" for key, value in short.items() if value is not None]
-    config, notes = load_run(run, [*(overrides or []), *extra])
+    config, notes = load_run(run, [*(overrides or []), *extra], resume=resume)
     if address and not config.runtime.workers:
         raise ValueError(f"--address {address}: the run has no workers to put there; add --workers N")
 

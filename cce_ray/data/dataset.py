@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, final, overload
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
 from cce_ray.data.long_tail import tailed
+from cce_ray.data.sample_ids import SampleIds
 from cce_ray.data.samples import Samples, SubsetSamples, in_memory
 
 if TYPE_CHECKING:
@@ -25,14 +26,16 @@ class Dataset:
     labels: np.ndarray | None
     """(N,) int64 class ids 0..C-1, None when unknown."""
     class_names: tuple[str, ...] | None
-    ids: Sequence[str]
-    """File name relative to the folder, or the row number as text."""
+    ids: SampleIds
+    """What the samples are called."""
     train_indices: np.ndarray
     """int64, ascending; the same as ``evaluation_indices`` unless ``split`` says otherwise."""
     evaluation_indices: np.ndarray
     num_clusters: int
     notes: tuple[str, ...] = ()
-    """What the user must be told, one line each."""
+    """What the user should know, one line each."""
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """See ``Source.reading``."""
 
     @property
     def kind(self) -> Literal["images", "embeddings"]:
@@ -49,31 +52,14 @@ class Source:
     labels: np.ndarray | None = None
     """(N,) int64 class ids 0..C-1."""
     class_names: tuple[str, ...] | None = None
-    ids: Sequence[str] | None = None
-    """One text per sample; None: row numbers."""
+    ids: SampleIds | None = None
+    """What the samples are called; None: by their places."""
     official_split: int | None = None
     """Where the source's own test samples begin; they end the samples."""
     notes: tuple[str, ...] = ()
-
-
-@final
-class RowNumbers(Sequence[str]):
-    """The row numbers as text, without keeping millions of strings."""
-
-    def __init__(self, rows: np.ndarray | range) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> RowNumbers: ...
-    def __getitem__(self, index: int | slice) -> str | RowNumbers:
-        if isinstance(index, slice):
-            return RowNumbers(self._rows[index])
-        return str(int(self._rows[index]))
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of this source that the data themselves decided, by key: a model remembers them, and new data
+    are read with them."""
 
 
 def encode_labels(raw: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -89,9 +75,13 @@ def encode_labels(raw: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, 
         raise ValueError(f"{source}: labels have shape {raw.shape}; give one class per sample, shape (N,)")
     if raw.dtype.kind == "f":
         raw = _whole_numbers(raw, source)
+    elif raw.dtype.kind == "S":
+        raw = np.char.decode(raw, "utf-8", "backslashreplace")
     elif raw.dtype.kind == "O":
-        raw = _texts(raw, source)
-    if raw.dtype.kind == "i" and len(raw) and raw.min() < 0:
+        raw = _scalars(raw, source)
+    elif raw.dtype.kind not in "biuUMm":
+        raise ValueError(f"{source}: labels are {raw.dtype}; use whole numbers from 0 or text")
+    if raw.dtype.kind in "iO" and len(raw) and not isinstance(raw[0], str) and raw.min() < 0:
         row = int(np.argmax(raw < 0))
         raise ValueError(
             f"{source}: label {raw[row]} in row {row} is negative; drop such rows or leave the labels out"
@@ -101,23 +91,38 @@ def encode_labels(raw: np.ndarray, source: str) -> tuple[np.ndarray, tuple[str, 
 
 
 def _whole_numbers(raw: np.ndarray, source: str) -> np.ndarray:
+    """Floats that are whole numbers, as int64 or, beyond its range, as Python's integers."""
     with np.errstate(invalid="ignore"):
         wrong = ~(np.isfinite(raw) & (raw == np.round(raw)))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"{source}: label {raw[row]} in row {row} is no class; use whole numbers from 0 or text"
+            f"{source}: label {raw[row]} in row {row} is not a class; use whole numbers from 0 or text"
+        )
+    if len(raw) and np.abs(raw).max() >= 2.0**53:
+        row = int(np.argmax(np.abs(raw)))
+        raise ValueError(
+            f"{source}: label {raw[row]} in row {row} is beyond what a floating-point number tells apart; "
+            "save the labels as integers or text"
         )
     return raw.astype(np.int64)
 
 
-def _texts(raw: np.ndarray, source: str) -> np.ndarray:
+def _scalars(raw: np.ndarray, source: str) -> np.ndarray:
+    """Objects as one kind: Python's integers of any size, or text."""
+    whole = True
     for row, value in enumerate(raw):
+        if isinstance(value, list | tuple | dict | set | np.ndarray):
+            raise ValueError(
+                f"{source}: the label in row {row} is a {type(value).__name__} ({str(value)[:40]}); give one "
+                "class per sample"
+            )
         if value is None or value != value:
             raise ValueError(
                 f"{source}: the label in row {row} is missing; drop such rows or leave the labels out"
             )
-    return raw.astype(str)
+        whole = whole and isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return raw if whole else raw.astype(str)
 
 
 def assemble(settings: DataSettings, source: Source) -> Dataset:
@@ -126,7 +131,8 @@ def assemble(settings: DataSettings, source: Source) -> Dataset:
     Raises:
         ValueError: no samples, an unknown number of clusters, no labels for ``imbalance``.
     """
-    samples, labels, ids = source.samples, source.labels, source.ids
+    samples, labels = source.samples, source.labels
+    ids = source.ids or SampleIds(range(len(samples)))
     if not len(samples):
         raise ValueError("data: no samples; point data at a source that holds some")
     if labels is not None and len(labels) != len(samples):
@@ -136,7 +142,7 @@ def assemble(settings: DataSettings, source: Source) -> Dataset:
     if len(rows) < len(samples):
         samples = in_memory(SubsetSamples(samples, rows), settings.memory_limit)
         labels = None if labels is None else labels[rows]
-        ids = RowNumbers(rows) if ids is None else [ids[int(row)] for row in rows]
+        ids = ids.subset(rows)
         train, evaluation = np.searchsorted(rows, train), np.searchsorted(rows, evaluation)
     num_clusters = _num_clusters(settings, source.class_names)
     return Dataset(
@@ -144,11 +150,12 @@ def assemble(settings: DataSettings, source: Source) -> Dataset:
         samples=samples,
         labels=labels,
         class_names=source.class_names,
-        ids=RowNumbers(range(len(samples))) if ids is None else ids,
+        ids=ids,
         train_indices=train,
         evaluation_indices=evaluation,
         num_clusters=num_clusters,
         notes=source.notes,
+        reading=source.reading,
     )
 
 

@@ -17,6 +17,7 @@ from cce_ray.data.data_settings import AbsolutePath, DataSettings
 from cce_ray.data.dataset import Source, chosen_rows
 from cce_ray.data.image_files import SUFFIXES, Decoder
 from cce_ray.data.reopening import must_exist
+from cce_ray.data.sample_ids import SampleIds
 from cce_ray.data.samples import ArraySamples, Samples
 
 NAMED = 5
@@ -61,7 +62,7 @@ class Folder(DataSettings):
             samples,
             None if labels is None else labels[rows][readable],
             class_names,
-            [files[row] for row in readable],
+            SampleIds(rows[readable], files=[files[row] for row in readable], one_each=True),
             notes=notes,
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cce_ray.data.array_files import FiniteCheck, first_line
 from cce_ray.data.node_copy import identity, node_copy
+from cce_ray.data.parquet_vectors import is_number, vectors
 from cce_ray.data.reopening import must_exist, must_match
 from cce_ray.data.samples import MappedSamples
 
@@ -135,6 +136,7 @@ class ParquetSamples:
                 else:
                     groups.append(group)
             for batch in file.iter_batches(BLOCK_ROWS, row_groups=groups, columns=self._columns):
+                batch = batch.select(self._columns)  # the file's order, else
                 block = self._embeddings(batch, row, set(self.shape))
                 row += len(block)
                 if skip < len(block):
@@ -146,30 +148,25 @@ class ParquetSamples:
             batch = next(file.iter_batches(1, columns=self._columns), None)
             if batch is None:
                 raise ValueError(f"data.path: '{self._path}' has no rows; give a file that has some")
-            return int(file.metadata.num_rows), self._embeddings(batch, 0).shape[1]
+            return int(file.metadata.num_rows), self._embeddings(batch.select(self._columns), 0).shape[1]
 
     def _embeddings(self, batch: pa.RecordBatch, row: int, length: set[int] | None = None) -> np.ndarray:
         """(n, D) float32 of the rows from ``row`` on, whose lists must be of ``length``, or of one length."""
-        import pyarrow as pa
-
-        if not hasattr(batch.column(0).type, "value_type"):
+        if is_number(batch.column(0).type):
             columns = [
                 batch.column(place).to_numpy(zero_copy_only=False) for place in range(batch.num_columns)
             ]
             return np.stack([column.astype(np.float32) for column in columns], axis=1)
-        lists = batch.column(0)
-        lengths = (
-            set(lists.value_lengths().to_pylist())
-            if not pa.types.is_fixed_size_list(lists.type)
-            else {lists.type.list_size}
-        )
-        if lists.null_count or lengths != (length or lengths) or len(lengths) != 1:
+        try:
+            block = vectors(batch.column(0))
+            if length is not None and {block.shape[1]} != length:
+                raise ValueError(f"missing embeddings or lengths {block.shape[1]}, {length.pop()}")
+        except ValueError as error:
             raise ValueError(
-                f"data.path: '{self._path}' has missing embeddings or lengths {sorted(map(str, lengths))} in "
-                f"column '{self._columns[0]}' near row {row}; give every row one of the same length"
-            )
-        values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        return values.reshape(len(lists), -1)
+                f"data.path: '{self._path}' has {error} in column '{self._columns[0]}' near row {row}; give "
+                "every row one of the same length"
+            ) from None
+        return block
 
 
 @final

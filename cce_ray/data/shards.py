@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import final
 
 import numpy as np
 
+from cce_ray.data.sample_ids import Chained, Repeated
 from cce_ray.data.samples import Samples
 
 KINDS = (".npy", ".npz", ".parquet")
@@ -26,7 +28,15 @@ class Shard:
     labels: np.ndarray | None = None
     """(N,) as they stand in the file."""
     columns: tuple[str, ...] = ()
-    """Those the features come from, in their order."""
+    """The columns of numbers that the features come from, in their order; none where rows are vectors."""
+    key: str = ""
+    """The array or column of vectors that the features come from, where it has a name."""
+    ids: np.ndarray | None = None
+    """(N,) the user's own: int64, or text as objects."""
+    files: Sequence[str] | None = None
+    """(N,) the file that each row comes from: an image, where a table says so; else the shard."""
+    one_each: bool = False
+    """Whether these differ from row to row."""
     notes: tuple[str, ...] = ()
 
 
@@ -59,26 +69,34 @@ class ShardedSamples:
         return block
 
 
-def list_shards(folder: Path, aside: Path | None) -> list[Path]:
-    """The .npy files, or the .parquet files, directly in ``folder``, sorted by name.
+def is_shard(path: Path) -> bool:
+    """Whether a file in a folder of shards is one of them: hidden files and those with a leading underscore
+    are not."""
+    return path.suffix.lower() in KINDS and not path.name.startswith((".", "_")) and path.is_file()
 
-    Hidden files and those with a leading underscore are left out, as is ``aside`` (labels may lie there).
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """The sorting key under which part_2 comes before part_10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def list_shards(folder: Path, aside: Path | None) -> list[Path]:
+    """The .npy files, or the .parquet files, directly in ``folder``, in natural order: part_2 before part_10.
+
+    ``aside``, a file of labels, is left out.
 
     Raises:
         ValueError: no such files, several kinds, .npz, or more than this process may have open.
     """
     files = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in KINDS
-        and path.is_file()
-        and not path.name.startswith((".", "_"))
-        and path != aside
+        (path for path in folder.iterdir() if is_shard(path) and path != aside),
+        key=lambda path: natural(path.name),
     )
     kinds = sorted({path.suffix.lower() for path in files})
     if not kinds:
         raise ValueError(
-            f"data.path: '{folder}' is no file; use data=folder for a folder of images, or fill it with "
+            f"data.path: '{folder}' is not a file; use data=folder for a folder of images, or fill it with "
             "shards, .npy or .parquet"
         )
     if len(kinds) > 1 or kinds == [".npz"]:
@@ -108,13 +126,38 @@ def joined(shards: Sequence[Shard]) -> Shard:
         return first
     for shard in shards:
         _refuse_unequal(first, shard)
+    all_ids = [shard.ids for shard in shards if shard.ids is not None]
+    names = [shard.path.name for shard in shards]
+    one_each = all(shard.one_each for shard in shards)
+    notes = list(dict.fromkeys(note for shard in shards for note in shard.notes))
+    if names != sorted(names):
+        before, after = next(pair for pair in pairwise(names) if pair[0] > pair[1])
+        notes.append(f"shards are read in natural order: {before} before {after}")
     return Shard(
         first.path,
         ShardedSamples([shard.samples for shard in shards]),
-        None if first.labels is None else np.concatenate([np.asarray(shard.labels) for shard in shards]),
+        None if first.labels is None else _concatenated([np.asarray(shard.labels) for shard in shards]),
         first.columns,
-        tuple(dict.fromkeys(note for shard in shards for note in shard.notes)),
+        first.key,
+        _concatenated(all_ids) if all_ids else None,
+        Chained(
+            [
+                shard.files if one_each and shard.files is not None else Repeated(name, len(shard.samples))
+                for name, shard in zip(names, shards, strict=True)
+            ]
+        ),
+        one_each,
+        tuple(notes),
     )
+
+
+def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Labels or ids of all shards; where some are text, numbers become text as they are written."""
+    if len({part.dtype.kind in "iuf" for part in parts}) == 1 and len({part.dtype for part in parts}) == 1:
+        return np.concatenate(parts)
+    if all(part.dtype.kind in "iub" for part in parts):
+        return np.concatenate([part.astype(object) for part in parts])
+    return np.array([str(value) for part in parts for value in part.tolist()], dtype=object)
 
 
 def _refuse_unequal(first: Shard, shard: Shard) -> None:
@@ -128,6 +171,11 @@ def _refuse_unequal(first: Shard, shard: Shard) -> None:
         raise ValueError(
             f"data.path: features of '{shard.path}' come from {', '.join(shard.columns)[:80]}, but of "
             f"'{first.path.name}' from {', '.join(first.columns)[:80]}; give all shards the same columns"
+        )
+    if first.key != shard.key:
+        raise ValueError(
+            f"data.path: features of '{shard.path}' are in '{shard.key}', but of '{first.path.name}' in "
+            f"'{first.key}'; name the one with data.key"
         )
     if (first.labels is None) != (shard.labels is None):
         lacking, having = (first, shard) if first.labels is None else (shard, first)

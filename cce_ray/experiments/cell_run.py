@@ -68,7 +68,7 @@ def planned_cell(
     """What there is to do for a cell; where its configuration is refused, a result with the reason."""
     changes = {**cell.changes, "name": base.name, "tracking.enabled": False}
     try:
-        config, _ = load_run(cell.run, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+        config, _ = load_run(cell.run, changes)
     except ValueError as error:
         return CellResult(row, column, "not run", str(error))
     do = partial(run_cell, row, column, cell, config, base.absolute(), seeds, threads, measure)

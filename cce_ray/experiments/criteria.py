@@ -88,10 +88,9 @@ def search_of(name: str, data: Path | None, folder: Path, trials: int) -> Search
         changes["data.path"] = f"{data}/{sweep.file}"
     elif sweep.file:
         changes["data.root"] = str(data)
-    settings = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     final = {"top": sweep.top, "seeds": SEEDS}
     whole = {"scheduler": {"name": "none"}, "trials": trials, "final": final}
-    return load_search(sweep.space, settings, name=name, **whole)
+    return load_search(sweep.space, changes, name=name, **whole)
 
 
 def searched(data: Path | None, folder: Path, trials: int) -> list[Path]:

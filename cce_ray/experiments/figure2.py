@@ -138,7 +138,7 @@ def settings(columns: Mapping[str, Column], options: Options) -> Iterator[Settin
         small = {"data.limit": 2000} if options.quick else {}
         for method in LOSSES:
             changes = {**TRAINING, **own, **column.changes(options), "method": method, **small}
-            config, _ = load_run("features", [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+            config, _ = load_run("features", changes)
             for level in QUICK_LEVELS if options.quick else LEVELS:
                 yield Setting(name, method, level, config)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cce_ray import __version__
 from cce_ray.config import RunConfig
@@ -39,7 +40,7 @@ def write_artifacts(
     everything = np.arange(len(dataset.samples))
     batches = Batches(dataset.samples, everything, batch_size=min(1024, len(everything)), device=device)
     clusters = Path(summary.clusters)
-    write_predictions(model, batches, dataset.ids, clusters, files=dataset.name == "folder")
+    write_predictions(model, batches, dataset.ids, clusters)
     evaluated = Batches(
         dataset.samples,
         dataset.evaluation_indices,
@@ -53,13 +54,19 @@ def write_artifacts(
     if len(results) > 1:
         # By the number of seeds: a resumption with more of them adds its means to the run that it continues.
         run.log_metrics(seed_metrics(summary), step=len(results))
-    example = dataset.samples.read(everything[:EXAMPLES])
     run.log_model(
         Path(summary.model),
-        input_example=example,
+        input_example=input_example(dataset, everything[:EXAMPLES]),
         num_clusters=dataset.num_clusters,
         step=config.optimizer.epochs,
     )
+
+
+def input_example(dataset: Dataset, rows: np.ndarray) -> np.ndarray | pd.DataFrame:
+    """Samples `rows` as the logged model takes them: a table where the features are columns with names."""
+    example = dataset.samples.read(rows)
+    columns = dataset.reading.get("columns")
+    return pd.DataFrame(example, columns=list(columns)) if columns else example
 
 
 def seed_metrics(summary: RunSummary) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,9 +16,13 @@ from cce_ray.runs.encoders import Encoder, open_encoder
 from cce_ray.runs.feature_file import write_features
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.new_data import (
+    check_apart,
+    check_kind,
     check_output,
     checked_overrides,
     data_settings,
+    names_unknown,
+    place_of,
     source_name,
     training_values,
 )
@@ -50,14 +53,15 @@ def embed_file(
     existing output is replaced only by a complete one.
     """
     listener = listener or Listener()
-    check_output(output, (".parquet",))
+    check_output(output, (".parquet",), [data, backbone, weights])
     overrides = checked_overrides(overrides, "embed")
-    target = load_config(None, [f"runtime.device={json.dumps(device)}"])[0].runtime.torch_device()
+    target = load_config(None, {"runtime.device": device})[0].runtime.torch_device()
     source_name(data)  # a mistyped name should not wait for a download
     encoder = open_encoder(backbone, weights, image_size, target, listener)
-    dataset = load_samples(data, encoder, overrides)
-    for note in dataset.notes:
-        listener.warn(note)
+    dataset = load_samples(data, encoder, overrides, output)
+    for note in (*dataset.notes, names_unknown(encoder.metadata, dataset) if encoder.metadata else None):
+        if note:
+            listener.warn(note)
     encoder.check(data, dataset)
     started = time.perf_counter()
     try:
@@ -78,18 +82,26 @@ def embed_file(
     }
 
 
-def load_samples(data: str, encoder: Encoder, overrides: Iterable[str]) -> Dataset:
-    """The data to embed, images of folders in the encoder's size. ValueError for a split: a file has none."""
-    name = source_name(data)
+def load_samples(data: str, encoder: Encoder, overrides: Iterable[str], output: Path) -> Dataset:
+    """The data to embed, images of folders in the encoder's size.
+
+    Raises ValueError for a split (a file has none), and for data of which `output` is a part.
+    """
+    name = source_name(data, encoder.input_shape)
     values: dict[str, Any] = {
+        **place_of(data, name),
         "num_clusters": 2,
         "memory_limit_gib": MEMORY_GIB,
     }  # no clusters here: any number
     if encoder.input_shape is not None:
-        values |= training_values(name, encoder.input_shape, encoder.metadata)
+        check_kind(data, name, encoder.input_shape)
+        values |= training_values(data, name, encoder.input_shape, encoder.metadata)
     elif name == "folder":
         values["image_size"] = encoder.image_size
-    settings = data_settings(data, values, overrides)
+    settings = data_settings(name, values, overrides)
+    for _, path in settings:
+        if isinstance(path, Path):
+            check_apart(output, path)
     if settings.split != "same":
         raise ValueError(
             f"data.split: {settings.split}, but a file of features has no parts; leave it out, and set it in "

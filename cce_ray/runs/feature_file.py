@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,9 @@ from cce_ray import __version__
 from cce_ray.atomic import replacing
 from cce_ray.data import Dataset
 from cce_ray.runs.encoders import Encoder
+from cce_ray.runs.id_columns import id_columns, id_fields
 
+WHOLE_NUMBER = re.compile("0|[1-9][0-9]*")
 GROUP_BYTES = 32 * 2**20
 """Rows are collected until their features are so large, and then written as one row group."""
 
@@ -24,9 +26,10 @@ def write_features(
 ) -> None:
     """Write the rows of `blocks` in order: (sample indices (B,), features (B, D) float32) each.
 
-    Columns: `id` (row number), `file` (for folders), `labels` (names of the classes, or numbers where all
-    names are such; only where there are labels), `features` (a list of D float32). Backbone, weights, image
-    size and version stand in the metadata of the schema. The file appears whole or not at all.
+    Columns: `id` (the sample's place in its source, or the user's own id), `file` (of images and shards),
+    `labels` (names of the classes, or numbers where all names are such; only where there are labels),
+    `features` (a list of D float32). Backbone, weights, image size and version are in the metadata of the
+    schema. The file appears whole or not at all.
     """
     labels = label_values(dataset)
     columns = schema(dataset, labels, encoder)
@@ -48,7 +51,6 @@ def write_features(
 
 def schema(dataset: Dataset, labels: np.ndarray | None, encoder: Encoder) -> pa.Schema:
     """The columns of the file, and what must be known of its origin."""
-    names = [("file", pa.string())] if dataset.name == "folder" else []
     classes = [] if labels is None else [("labels", pa.string() if labels.dtype == object else pa.int64())]
     features = ("features", pa.list_(pa.float32(), encoder.num_features))
     origin = {
@@ -57,7 +59,7 @@ def schema(dataset: Dataset, labels: np.ndarray | None, encoder: Encoder) -> pa.
         "cce_ray.image_size": "" if encoder.image_size is None else str(encoder.image_size),
         "cce_ray.version": __version__,
     }
-    return pa.schema([("id", pa.int64()), *names, *classes, features], metadata=origin)
+    return pa.schema([*id_fields(dataset.ids), *classes, features], metadata=origin)
 
 
 def table(
@@ -68,9 +70,7 @@ def table(
     columns: pa.Schema,
 ) -> pa.Table:
     """One block of rows."""
-    ids = [dataset.ids[int(index)] for index in indices]
-    values: dict[str, Any] = {"id": indices if dataset.name == "folder" else [int(row) for row in ids]}
-    values["file"] = ids
+    values = id_columns(dataset.ids, indices)
     if labels is not None:
         values["labels"] = labels[indices]
     width = features.shape[1]
@@ -85,6 +85,6 @@ def label_values(dataset: Dataset) -> np.ndarray | None:
     if dataset.labels is None or dataset.class_names is None:
         return dataset.labels
     names = np.array(dataset.class_names, dtype=object)
-    if all(name.isdecimal() and str(int(name)) == name for name in dataset.class_names):
+    if all(WHOLE_NUMBER.fullmatch(name) and int(name) < 2**63 for name in dataset.class_names):
         names = names.astype(np.int64)  # as text 10 would sort before 9
     return names[dataset.labels]

@@ -16,7 +16,8 @@ from cce_ray.config import RunConfig, flatten, is_name, load_config
 
 Record = TypeVar("Record")
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE, LOCK_FILE = "config.yaml", ".lock"
+LOST_AND_FOUND = "lost+found"
 FREE_KEYS = (
     "output_dir",
     "tracking.",
@@ -49,9 +50,16 @@ def open_folder(config: RunConfig, resume: bool) -> tuple[Path, RunConfig, bool]
     return folder, matching(config, folder), True
 
 
+def is_record(path: Path) -> bool:
+    """Whether a file is the configuration that a run of this package keeps in its own folder."""
+    return path.name == CONFIG_FILE and (path.parent / LOCK_FILE).is_file()
+
+
 def occupied(folder: Path) -> bool:
-    """Whether the folder holds anything (or is no folder)."""
-    return folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir()))
+    """Whether the folder holds more than hidden files and a file system's lost+found; or is a file."""
+    if not folder.is_dir():
+        return folder.exists() or folder.is_symlink()
+    return any(not path.name.startswith(".") and path.name != LOST_AND_FOUND for path in folder.iterdir())
 
 
 def numbered(base: Path) -> Iterator[Path]:
@@ -107,7 +115,7 @@ def locked(folder: Path, *, resumed: bool, marker: str = CONFIG_FILE) -> Iterato
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"output_dir: {folder} cannot be made ({error.strerror}); choose another") from None
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK_FILE).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from cce_ray.config import RunConfig, load_config
+from cce_ray.config import Overrides, RunConfig, assignments_of, load_config
+from cce_ray.runs.folder import free_names, is_record
 
 DEFAULT_RUN = "digits"
 
@@ -16,8 +16,13 @@ def builtin_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "jobs" / "runs"
 
 
-def load_run(run: str | None = None, overrides: Iterable[str] = ()) -> tuple[RunConfig, list[str]]:
+def load_run(
+    run: str | None = None, overrides: Overrides = (), *, resume: bool = False
+) -> tuple[RunConfig, list[str]]:
     """The configuration of a run file or a built-in run (default: digits), and notes for the user.
+
+    The record that a run keeps in its folder (config.yaml) repeats that run into the next free folder, or
+    with `resume` continues it where it is, unless the overrides set output_dir.
 
     Raises ValueError for a missing file, an unknown key or a bad value.
     """
@@ -30,4 +35,15 @@ def load_run(run: str | None = None, overrides: Iterable[str] = ()) -> tuple[Run
         path = builtin
     elif run is None:
         path = builtin
-    return load_config(path, overrides)
+    changes = assignments_of(overrides)
+    config, notes = load_config(path, changes)
+    if "output_dir" in changes or not is_record(path):
+        return config, notes
+    folder = path.absolute().parent
+    if resume:
+        return config.model_copy(update={"output_dir": str(folder)}), notes
+    if config.output_dir:
+        target = next(free_names(folder))
+        config = config.model_copy(update={"output_dir": str(target)})
+        notes.append(f"{path} is the record of a run: repeating it into {target}")
+    return config, notes

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,14 +16,20 @@ import pyarrow.parquet
 from cce_ray.atomic import replacing
 from cce_ray.config import load_config
 from cce_ray.data import Batches, Dataset
+from cce_ray.data.sample_ids import SampleIds
 from cce_ray.metrics import cluster_sizes, used_clusters
 from cce_ray.models import Classifier, load_model
+from cce_ray.runs.id_columns import id_columns, id_fields
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.new_data import (
+    check_apart,
+    check_kind,
     check_output,
     check_shape,
     checked_overrides,
     data_settings,
+    names_unknown,
+    place_of,
     source_name,
     training_values,
 )
@@ -49,18 +54,22 @@ def predict_file(
 ) -> dict[str, Any]:
     """Label `data` (a folder, an array file or a data set's name) into a .csv or .parquet file.
 
-    Columns: `id` (row number), `file` (for folders), `cluster`, `confidence`, `p0` ... `p{K-1}`. `overrides`
-    are `data.*` settings such as data.key=x. Returns counts and the time taken. Raises ValueError for a model
-    or data that cannot be used; an existing output is replaced only by a complete one.
+    Columns: `id` (the sample's place in its source, or the user's own id), `file` (of images and shards),
+    `cluster`, `confidence`, `p0` ... `p{K-1}`. `overrides` are `data.*` settings such as data.key=x.
+    Returns counts and the time taken. Raises ValueError for a model or data that cannot be used; an existing
+    output is replaced only by a complete one.
     """
     listener = listener or Listener()
-    check_output(output, (".csv", ".parquet"))
+    check_output(output, (".csv", ".parquet"), [data, model])
     overrides = checked_overrides(overrides, "predict")
-    target = load_config(None, [f"runtime.device={json.dumps(device)}"])[0].runtime.torch_device()
-    classifier, metadata = load_model(model_file(model), device=target)
-    dataset = load_unlabelled(data, classifier, metadata, overrides)
-    for note in dataset.notes:
-        listener.warn(note)
+    target = load_config(None, {"runtime.device": device})[0].runtime.torch_device()
+    file = model_file(model)
+    check_apart(output, file)
+    classifier, metadata = load_model(file, device=target)
+    dataset = load_unlabelled(data, classifier, metadata, overrides, output)
+    for note in (*dataset.notes, names_unknown(metadata, dataset)):
+        if note:
+            listener.warn(note)
     check_shape(data, dataset, classifier.input_shape)
     count = len(dataset.evaluation_indices)
     batches = Batches(
@@ -71,7 +80,7 @@ def predict_file(
         resident=False,
     )
     started = time.perf_counter()
-    clusters = write_predictions(classifier, batches, dataset.ids, output, files=dataset.name == "folder")
+    clusters = write_predictions(classifier, batches, dataset.ids, output)
     seconds = time.perf_counter() - started
     return {
         "samples": count,
@@ -93,49 +102,52 @@ def model_file(model: str | Path) -> Path:
 
 
 def load_unlabelled(
-    data: str, classifier: Classifier, metadata: dict[str, Any], overrides: Iterable[str]
+    data: str, classifier: Classifier, metadata: dict[str, Any], overrides: Iterable[str], output: Path
 ) -> Dataset:
-    """The data to label, read as the model's training data were (image size, channels, array key)."""
-    values = training_values(source_name(data), classifier.input_shape, metadata)
+    """The data to label, read as the model's training data were (image size, channels, columns, depth).
+
+    Raises ValueError for data that cannot be used, or of which `output` is a part.
+    """
+    name = source_name(data, classifier.input_shape)
+    check_kind(data, name, classifier.input_shape)
+    values = place_of(data, name) | training_values(data, name, classifier.input_shape, metadata)
     values["num_clusters"] = classifier.num_clusters
-    if source_name(data) == "folder":
+    if name in ("folder", "arrays"):
         values["labels"] = "none"
-    return data_settings(data, values, overrides).load()
+    settings = data_settings(name, values, overrides)
+    for _, path in settings:
+        if isinstance(path, Path):
+            check_apart(output, path)
+    return settings.load()
 
 
-def write_predictions(
-    model: Classifier, batches: Batches, ids: Sequence[str], output: Path, *, files: bool
-) -> np.ndarray:
+def write_predictions(model: Classifier, batches: Batches, ids: SampleIds, output: Path) -> np.ndarray:
     """Write one row for each sample of `batches`, in order; returns their clusters (n,) int64."""
     clusters = []
-    with opened(output, model.num_clusters, files) as writer:
+    columns = schema(model.num_clusters, ids)
+    with opened(output, columns) as writer:
         for indices, probs in predict_batches(model, batches):
             best = probs.argmax(1)
-            names = {"file": [ids[int(index)] for index in indices]} if files else {}
-            columns = {
-                "id": indices,
-                **names,
+            values = {
+                **id_columns(ids, np.asarray(indices)),
                 "cluster": best,
                 "confidence": probs[np.arange(len(best)), best],
                 **{f"p{k}": probs[:, k] for k in range(probs.shape[1])},
             }
-            writer.write_table(pa.table(columns, schema=schema(model.num_clusters, files)))
+            writer.write_table(pa.table(values, schema=columns))
             clusters.append(best)
     return np.concatenate(clusters)
 
 
-def schema(num_clusters: int, files: bool) -> pa.Schema:
+def schema(num_clusters: int, ids: SampleIds) -> pa.Schema:
     """The columns of a predictions file."""
-    names = [("file", pa.string())] if files else []
     probs = [(f"p{k}", pa.float32()) for k in range(num_clusters)]
-    return pa.schema(
-        [("id", pa.int64()), *names, ("cluster", pa.int64()), ("confidence", pa.float32()), *probs]
-    )
+    return pa.schema([*id_fields(ids), ("cluster", pa.int64()), ("confidence", pa.float32()), *probs])
 
 
 @contextmanager
-def opened(output: Path, num_clusters: int, files: bool) -> Iterator[Writer]:
+def opened(output: Path, columns: pa.Schema) -> Iterator[Writer]:
     """A writer into a temporary file that takes the output's place when all rows are written."""
     make = pyarrow.csv.CSVWriter if output.suffix == ".csv" else pyarrow.parquet.ParquetWriter
-    with replacing(output) as temporary, make(str(temporary), schema(num_clusters, files)) as writer:
+    with replacing(output) as temporary, make(str(temporary), columns) as writer:
         yield writer

@@ -136,11 +136,13 @@ def train_seed(
 
 
 def model_card(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """What a model file tells of its origin: the run, and the names of the classes if there were labels."""
+    """What a model file says of its origin: the run, the names of the classes if there were labels, and the
+    settings with which new data are read as the training data were (`Source.reading`)."""
     return {
         "config": config.to_dict(),
         "class_names": list(dataset.class_names) if dataset.class_names else None,
         "num_samples": len(dataset.train_indices),
+        "reading": dict(dataset.reading),
     }
 
 

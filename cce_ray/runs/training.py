@@ -139,10 +139,23 @@ def run_seeds(session: Session, seeds: range) -> RunSummary:
             session.config, session.dataset, session.folder, session.tracker, results, best, parent
         )
         # One seed: its own run carries the artifacts; several: the run above them does.
-        with closing_run(session, results[best], parent) as run:
+        with closing_run(session, results[best], parent) as run, keeping_training(session):
             write_artifacts(session.config, session.dataset, session.folder, summary, results, best, run)
         write_json(session.folder / SUMMARY_FILE, summary.to_dict())  # last: nothing is left to do
     return summary
+
+
+@contextmanager
+def keeping_training(session: Session) -> Iterator[None]:
+    """Say, when writing the results fails, that the training is not lost."""
+    try:
+        yield
+    except Exception:
+        session.listener.warn(
+            f"the training is complete and kept in {session.folder}; its results could not be written: the "
+            "same command with --resume writes them"
+        )
+        raise
 
 
 def finished_summary(session: Session, folders: list[Path]) -> RunSummary | None:

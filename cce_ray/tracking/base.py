@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -28,7 +29,7 @@ class TrackedRun(Protocol):
         self,
         path: Path,
         *,
-        input_example: np.ndarray,
+        input_example: np.ndarray | pd.DataFrame,
         num_clusters: int,
         name: str = "model",
         step: int = 0,
@@ -37,7 +38,8 @@ class TrackedRun(Protocol):
     ) -> str | None:
         """Log the file that `cce_ray.models.save_model` wrote as a servable model; returns its URI.
 
-        ``input_example`` (n, *input shape) are a few samples in the type the model will be called with.
+        ``input_example`` (n, *input shape) are a few samples in the type the model will be called with; a
+        table where its columns are told apart by name.
         Registered under ``register_as``, else the settings' ``register_model``, if there is one; its new
         version takes ``alias`` over.
         """
@@ -94,7 +96,7 @@ class NullRun:
         self,
         path: Path,
         *,
-        input_example: np.ndarray,
+        input_example: np.ndarray | pd.DataFrame,
         num_clusters: int,
         name: str = "model",
         step: int = 0,

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 import cce_ray
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def log_model(
     run: Any,
     path: Path,
     *,
-    input_example: np.ndarray,
+    input_example: np.ndarray | pd.DataFrame,
     num_clusters: int,
     name: str,
     step: int,
@@ -60,7 +62,9 @@ def log_model(
     return _register(client, logged, run_id, register_as, alias)
 
 
-def save(folder: Path, path: Path, model: Any, *, input_example: np.ndarray, num_clusters: int) -> None:
+def save(
+    folder: Path, path: Path, model: Any, *, input_example: np.ndarray | pd.DataFrame, num_clusters: int
+) -> None:
     """Write the MLflow model to ``folder``: code, weights, signature, example, pinned requirements."""
     import mlflow.pyfunc
 
@@ -87,17 +91,19 @@ def requirements() -> list[str]:
     return found
 
 
-def signature(input_example: np.ndarray, num_clusters: int) -> Any:
-    """Samples of the example's shape and type in; cluster, confidence and K probabilities out."""
+def signature(input_example: np.ndarray | pd.DataFrame, num_clusters: int) -> Any:
+    """Samples of the example's shape and type in, or columns by their names; cluster, confidence and K
+    probabilities out."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     columns = [ColSpec("long", "cluster"), ColSpec("float", "confidence")]
     columns += [ColSpec("float", f"p{k}") for k in range(num_clusters)]
-    return ModelSignature(
-        inputs=Schema([TensorSpec(input_example.dtype, (-1, *input_example.shape[1:]))]),
-        outputs=Schema(columns),
-    )
+    if isinstance(input_example, pd.DataFrame):  # MLflow then orders the columns by name, or refuses them
+        inputs = Schema([ColSpec("double", name) for name in input_example.columns])
+    else:
+        inputs = Schema([TensorSpec(input_example.dtype, (-1, *input_example.shape[1:]))])
+    return ModelSignature(inputs=inputs, outputs=Schema(columns))
 
 
 def _register(client: MlflowClient, logged: Any, run_id: str, name: str, alias: str | None) -> str:

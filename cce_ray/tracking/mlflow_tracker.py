@@ -28,6 +28,7 @@ from mlflow.exceptions import MlflowException
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_ATTEMPTS = 30.0  # a dead server costs seconds a call, more than many an epoch
@@ -167,7 +168,7 @@ class MLflowRun:
         self,
         path: Path,
         *,
-        input_example: np.ndarray,
+        input_example: np.ndarray | pd.DataFrame,
         num_clusters: int,
         name: str = "model",
         step: int = 0,

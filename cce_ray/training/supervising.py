@@ -76,31 +76,30 @@ def drawn(dataset: Dataset, ratio: float, seed: int) -> np.ndarray:
 
 
 def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
-    """{row: cluster} of a file with columns id and label."""
+    """{row: cluster} of a file with columns id (or file) and label."""
     key = f"{KEY}.labels_path"
     if not path.is_file():
         raise ValueError(f"{key}: '{path}' is no file; give a .csv with the columns id and label")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
-            if not {"id", "label"} <= set(reader.fieldnames or ()):
+            header = set(reader.fieldnames or ())
+            id_column = "id" if "id" in header else "file"
+            if not {id_column, "label"} <= header:
                 raise ValueError(
                     f"{key}: '{path}' needs the columns id and label; it has {reader.fieldnames}"
                 )
-            lines = [(line["id"], line["label"]) for line in reader]
+            lines = [(line[id_column], line["label"]) for line in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{key}: '{path}' cannot be read as .csv ({error}); save it as UTF-8 text") from None
-    places = {name: row for row, name in enumerate(dataset.ids)}
-    unknown = next((name for name, _ in lines if name not in places), None)
-    if unknown is not None:
-        raise ValueError(
-            f"{key}: '{unknown}' is no sample of the data (they are named like '{dataset.ids[0]}'); correct "
-            "the id"
-        )
+    try:
+        rows = dataset.ids.rows_of(name for name, _ in lines)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
     told: dict[int, int] = {}
-    for name, label in lines:
+    for row, (name, label) in zip(rows, lines, strict=True):
         cluster = cluster_of(label, dataset, key)
-        if told.setdefault(places[name], cluster) != cluster:
+        if told.setdefault(row, cluster) != cluster:
             raise ValueError(f"{key}: '{name}' has two labels; keep one of them")
     return told
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from cce_ray.config import RunConfig, assign, flatten, is_name, parse_assignment, read_yaml, validate
+from cce_ray.config import (
+    Overrides,
+    RunConfig,
+    assign,
+    assignments_of,
+    flatten,
+    is_name,
+    read_yaml,
+    validate,
+)
 from cce_ray.runs import load_run
 from cce_ray.settings import Settings
 from cce_ray.tuning.objectives import OBJECTIVES
@@ -229,8 +237,8 @@ def builtin_spaces() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "search_spaces"
 
 
-def load_search(space: str, overrides: Iterable[str] = (), **changes: Any) -> Search:
-    """The search of a file or a built-in space, with `key=value` changes to the fixed run and other settings
+def load_search(space: str, overrides: Overrides = (), **changes: Any) -> Search:
+    """The search of a file or a built-in space, with overrides of the fixed run and other settings
     (`trials=...`) that are not None.
 
     Raises ValueError, one line, for anything that is wrong with it.
@@ -252,8 +260,7 @@ def load_search(space: str, overrides: Iterable[str] = (), **changes: Any) -> Se
     run = settings.run
     if run and Path(run).suffix:
         run = str(path.parent / run)
-    fixed = dict(settings.set) | dict(parse_assignment(text) for text in overrides)
-    base, _ = load_run(run, [f"{key}={json.dumps(value)}" for key, value in fixed.items()])
+    base, _ = load_run(run, dict(settings.set) | assignments_of(overrides))
     return Search(settings, base.model_copy(update={"name": settings.name}))
 
 

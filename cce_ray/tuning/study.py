@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cce_ray.atomic import write_text
-from cce_ray.config import flatten, read_yaml
+from cce_ray.config import flatten, read_yaml, validate
 from cce_ray.runs.folder import free_names, latest, occupied
 from cce_ray.tuning.records import TrialRecord, read_trials
 from cce_ray.tuning.settings import Search
@@ -86,7 +86,7 @@ def open_study(
     """
     if not resume:
         return Study(search, folder, search.settings.trials, also=tuple(also))
-    stored = read_yaml(folder / SEARCH_FILE)
+    stored = completed(read_yaml(folder / SEARCH_FILE))
     trials = int(stored.pop(BUDGET)["trials"])
     check_same(described(search, also), stored, folder)
     records = read_trials(folder)
@@ -95,6 +95,13 @@ def open_study(
             if record.state == "failed":
                 record.state = "running"
     return Study(search, folder, max(trials, search.settings.trials) + extend, records, tuple(also))
+
+
+def completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """What a search has stored, with the defaults of settings that its version did not have yet."""
+    also = {name: completed(values) for name, values in (stored.get(JOINT) or {}).items()}
+    whole = dict(stored) | ({JOINT: also} if JOINT in stored else {})
+    return whole | ({"run": validate(stored["run"]).to_dict()} if "run" in stored else {})
 
 
 def check_same(asked: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:

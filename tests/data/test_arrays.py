@@ -188,8 +188,8 @@ def test_unknown_keys_are_told_with_the_known_ones(tmp_path: Path, values: dict[
 def test_wrong_paths_are_told_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(b"")
     for path, told in (
-        (tmp_path / "missing.npy", "is no file; set data.path to a file"),
-        (tmp_path, "is no file; use data=folder for a folder"),
+        (tmp_path / "missing.npy", "is not a file; set data.path to a file"),
+        (tmp_path, "is not a file; use data=folder for a folder"),
         (tmp_path / "x.pkl", "is neither .npy, .npz nor .parquet"),
     ):
         with pytest.raises(ValueError, match=f"^data.path: '{path}' {told}"):

@@ -71,7 +71,7 @@ def test_labels_stand_beside_them(tmp_path: Path) -> None:
     assert chosen.labels is not None and chosen.labels.tolist() == list(range(50))
     # Without "fine" as labels it is one more number, and "y" is text.
     assert data.samples.shape == (5,) and chosen.samples.shape == (4,)
-    assert chosen.notes == ("columns not used as features: y",)
+    assert chosen.notes == ("columns not used as features: 'y'",)
 
 
 def test_reads_in_order_write_no_copy_and_follow_any_start(tmp_path: Path) -> None:

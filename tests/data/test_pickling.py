@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cce_ray.data import DATASETS, Batches, Dataset
-from cce_ray.data.dataset import RowNumbers
+from cce_ray.data.sample_ids import SampleIds
 from cce_ray.data.samples import ArraySamples
 
 FEATURES = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
@@ -127,18 +127,16 @@ def test_a_mapped_file_is_never_pickled_by_value(tmp_path: Path) -> None:
         assert len(pickle.dumps(whole)) < 100_000
 
 
-def test_row_numbers_stay_lazy() -> None:
-    again = pickle.loads(pickle.dumps(RowNumbers(range(10**9))))
-    assert isinstance(again, RowNumbers) and len(again) == 10**9 and again[7] == "7"
-    assert len(pickle.dumps(RowNumbers(range(10**9)))) < 300
+def test_places_stay_lazy() -> None:
+    again = pickle.loads(pickle.dumps(SampleIds(range(10**9))))
+    assert isinstance(again, SampleIds) and len(again) == 10**9 and again[7] == "7"
+    assert len(pickle.dumps(SampleIds(range(10**9)))) < 300
 
 
 def test_an_array_in_ram_travels_out_of_band_and_is_shared_read_only() -> None:
     array = np.arange(30_000, dtype=np.float32).reshape(-1, 3)
     rows = np.arange(len(array))
-    data = Dataset(
-        "x", ArraySamples(array), rows % 2, ("a", "b"), RowNumbers(range(len(rows))), rows, rows, 2
-    )
+    data = Dataset("x", ArraySamples(array), rows % 2, ("a", "b"), SampleIds(range(len(rows))), rows, rows, 2)
     buffers: list[pickle.PickleBuffer] = []
     stream = pickle.dumps(data, protocol=5, buffer_callback=buffers.append)
     assert len(stream) < 2_000 and len(buffers) == 3, "samples, labels, and both indices at once"

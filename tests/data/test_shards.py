@@ -88,7 +88,7 @@ def test_labels_of_parquet_shards_are_numbered_together(tmp_path: Path) -> None:
     data = load(tmp_path, num_clusters=None)
     assert data.class_names == ("ant", "bee", "cat") and data.labels is not None
     assert data.labels.tolist() == [2] * 8 + [0] * 22 + [1] * 20
-    assert data.notes == ("columns not used as features: text",)
+    assert data.notes == ("columns not used as features: 'text'",)
 
 
 def test_labels_of_npy_shards_come_from_a_file_that_may_lie_among_them(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_npy_shards_that_do_not_fit_are_told_in_one_line(tmp_path: Path, spoil: 
     ("columns", "told"),
     [
         ({"features": [[1.0] * 5]}, r"data\.path: samples in .* \(5,\), but in 'part-0\.parquet' .* \(4,\)"),
-        ({"other": [[1.0] * 4]}, r"data\.path: features of .* come from other, but of .* from features"),
+        ({"other": [[1.0] * 4]}, r"data\.path: features of .* are in 'other', but of .* in 'features'"),
         (
             {"features": [[1.0] * 4], "y": [1]},
             r"data\.label_key: '.*part-0.*' has no labels, but 'x.parquet'",

@@ -65,7 +65,7 @@ def test_a_folder_keeps_its_files_and_labels_in_order(photos: Path, tmp_path: Pa
     table = pq.read_table(output)
     files = [f"cat/{n:02}.png" for n in range(1, 12, 2)] + [f"dog/{n:02}.png" for n in range(0, 12, 2)]
     assert table["file"].to_pylist() == files
-    assert table["id"].to_pylist() == list(range(12))
+    assert table["id"].to_pylist() == [place for place in range(13) if place != 6]  # 6 is unreadable
     assert table["labels"].to_pylist() == ["cat"] * 6 + ["dog"] * 6
     assert (summary["samples"], summary["features"], summary["labelled"]) == (12, 512, True)
     assert any("broken.png" in line for line in listener.lines)

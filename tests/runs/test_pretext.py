@@ -52,7 +52,7 @@ def test_neighbours_are_sought_in_them(pretext: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^method.embedding: .* one row for each of the 300 samples"):
         run_training(few)
     lost = ["method=scan", "method.embedding=gone.npy", f"output_dir={tmp_path / 'few'}"]
-    with pytest.raises(ValueError, match=r"^method.embedding: '.*gone.npy' is no file; set method\.embed"):
+    with pytest.raises(ValueError, match=r"^method.embedding: '.*gone.npy' is not a file; set method\.embed"):
         run_training(load_config(None, [*BASE, *lost])[0])
     assert not (tmp_path / "few").exists()
 

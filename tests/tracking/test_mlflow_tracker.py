@@ -276,6 +276,22 @@ def test_embeddings_come_as_a_data_frame_too(tracker: MLflowTracker, tmp_path: P
         unwrapped.predict(None, np.zeros((2, 5), np.float32))
 
 
+def test_a_served_table_is_read_by_the_names_of_its_columns(tracker: MLflowTracker, tmp_path: Path) -> None:
+    _save("linear", (4,), tmp_path / "model.pt")
+    rows = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    table = pd.DataFrame(rows, columns=["f0", "f1", "f2", "f3"])
+    run = tracker.start_run("names")
+    uri = run.log_model(tmp_path / "model.pt", input_example=table[:1], num_clusters=4)
+    run.finish()
+    assert uri is not None
+    model = _load(tracker, uri)
+    expected = model.predict(table)["p0"]
+    other = table[["f3", "f1", "f0", "f2"]].assign(extra=1.0).astype("float64").assign(extra="text")
+    np.testing.assert_allclose(model.predict(other)["p0"], expected, rtol=1e-6)
+    with pytest.raises(Exception, match="f0"):
+        model.predict(table.rename(columns={"f0": "g0"}))
+
+
 def test_a_missing_model_file_is_a_warning(
     tracker: MLflowTracker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -64,7 +64,7 @@ def test_a_file_names_samples_and_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id,label\nnobody,3\n", "'nobody' is no sample of the data"),
+        ("id,label\nnobody,3\n", "'nobody' is not a sample of the data"),
         ("id,label\n3,seven\n", "'seven' is no class of the data"),
         ("id,label\n3,10\n", "label '10' is cluster 10 of 10; raise data.num_clusters"),
         ("id,label\n", "0 of its samples are trained on, fewer than the 10 clusters"),
