@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, final, overload
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class Source:
     official_split: int | None = None
     """Where the source's own test samples begin; they end the samples."""
     notes: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of this source that the data themselves decided, by key: a model remembers them, and new data
+    are read with them."""
 
 
 @final

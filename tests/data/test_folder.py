@@ -129,8 +129,8 @@ def test_mixed_sizes_are_refused_with_two_examples(tmp_path: Path, memory: float
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("missing", "is no folder; set data.path to a folder of images"),
-        ("file.txt", "is no folder; use data=arrays for a file"),
+        ("missing", "is not a folder; set data.path to a folder of images"),
+        ("file.txt", "is not a folder; use data=arrays for a file"),
         ("empty", "holds no images"),
     ],
 )
