@@ -75,11 +75,11 @@ class Decoder:
             with _one_at_a_time if large else nullcontext():
                 deep_type = _deep_type(opened)
                 opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                several = _has_several(opened)
-                largest = _check_values(upright, deep_type, self.depths)
-                image = _eight_bits(upright, deep_type, self.depths)
-                image = _opaque(image).convert("RGB" if self.channels == "rgb" else "L")
+                ImageOps.exif_transpose(opened, in_place=True)  # a copy could take a gigabyte
+                largest = _check_values(opened, deep_type, self.depths)
+                image = _opaque(_eight_bits(opened, deep_type, self.depths))
+                image = image.convert("RGB" if self.channels == "rgb" else "L")
+                several = _has_several(opened)  # last: it moves to other frames
                 if self.image_size is not None:
                     image = _fitted(image, self.image_size)
         pixels = np.asarray(image, dtype=np.uint8)
@@ -187,7 +187,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
     page = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(page, image.convert("RGBA"))
+    return Image.alpha_composite(page, image if image.mode == "RGBA" else image.convert("RGBA"))
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:

@@ -50,7 +50,7 @@ def test_only_what_is_not_utf8_or_ambiguous_changes(raw: bytes, text: str) -> No
 
 
 def test_messages_stay_on_one_line() -> None:
-    assert show_name(os.fsdecode(b"a\nb\xe9\x1b[0m é")) == r"a\nb\xe9\x1b[0m é"
+    assert show_name(os.fsdecode(b"a\nb\xe9\x1b[0m \xc3\xa9")) == r"a\nb\xe9\x1b[0m é"
     assert show_name(Path("é/x")) == "é/x"
 
 
