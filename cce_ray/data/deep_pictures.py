@@ -42,10 +42,10 @@ class DeepPictures:
         reason = "16-bit colour without values above 32767; save as 8 bits or set data.depth_16_bit_colour=16"
         return {row: reason for kind in self._too_dark(given) for row in self.rows[kind]}
 
-    def notes(self, found: Mapping[DeepType, int]) -> tuple[str, ...]:
-        """What was `found`, one line for every pixel type that does not use its whole range."""
+    def notes(self, depths: Mapping[DeepType, int]) -> tuple[str, ...]:
+        """One line for every pixel type in `depths` that uses fewer than 16 bits or loses some."""
         notes = []
-        for kind, depth in sorted(found.items()):
+        for kind, depth in sorted(depths.items()):
             if kind == COLOUR:
                 count = len(self.rows[kind])
                 notes.append(

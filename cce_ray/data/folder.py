@@ -20,7 +20,7 @@ Depth = Literal["auto", 8, 10, 12, 14, 16]
 
 @final
 class Folder(DataSettings):
-    """All images below a folder; labels come from the sub-folders, where every image lies directly in one."""
+    """All images below a folder; labels come from the sub-folders, where every image is directly in one."""
 
     augmentation_preset: ClassVar[AugmentationSettings] = PHOTOS
 
@@ -46,10 +46,11 @@ class Folder(DataSettings):
     a value above 32767, for then they use fewer bits and would lose most of them."""
 
     def source(self) -> Source:
-        """(C, H, W) uint8 images in the order of their names; every file has been decoded once.
+        """(C, H, W) uint8 images in the order of their names; every file has been decoded at least once.
 
         Raises:
-            ValueError: no such folder, no images, none readable, mixed sizes without ``image_size``.
+            ValueError: no such folder, no images, none readable, mixed sizes without ``image_size``; with
+                ``on_unreadable=refuse`` any file or folder that cannot be read.
         """
         listing = list_images(self.path)
         if listing.unreadable and self.on_unreadable == "refuse":
@@ -78,7 +79,7 @@ class Folder(DataSettings):
         )
 
     def _given_depths(self) -> dict[str, int]:
-        """{setting: depth} of those that are not to be found from the data."""
+        """{setting: depth} of those that are not auto."""
         settings = {
             "depth_16_bit": self.depth_16_bit,
             "depth_32_bit": self.depth_32_bit,
@@ -92,7 +93,7 @@ class Folder(DataSettings):
         if self.labels == "none" or not any(parents):
             return None, None, ()
         if any(len(parent) != 1 for parent in parents):
-            return None, None, ("no labels: not every image lies directly in one first-level sub-folder",)
+            return None, None, ("no labels: not every image is directly in a first-level sub-folder",)
         names = sorted({parent[0] for parent in parents})
         if len(names) < 2:
             return None, None, ("no labels: there is a single sub-folder",)

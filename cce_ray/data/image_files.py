@@ -92,7 +92,7 @@ def reason_of(error: Exception) -> str:
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        return "not an image that Pillow can identify"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; save it smaller"
     if isinstance(error, OSError) and error.strerror:

@@ -29,7 +29,7 @@ class ReadFolder:
     failures: dict[int, str]
     """{row: reason} of the others."""
     depths: dict[str, int]
-    """{setting: bits in use}: what was given, and what was found for the pixel types that occur."""
+    """{setting: bits in use}: those given, and those that the pixel types that occur turned out to use."""
     notes: tuple[str, ...]
 
 
@@ -63,17 +63,13 @@ def read_folder(folder: Path, files: list[str], decoder: Decoder, memory_limit: 
             several.append(files[row])
     notes = (_several_note(several),) if several else ()
     failures |= deep.failures(decoder.depths)
-    found = deep.find_depths(decoder.depths)
+    new = deep.find_depths(decoder.depths)
     depths: dict[str, int] = dict(decoder.depths)
-    depths.update((str(kind), depth) for kind, depth in found.items())
+    depths.update((str(kind), depth) for kind, depth in new.items())
     decoder = replace(decoder, depths=depths)
     if array is not None:
-        again = sorted(row for kind, depth in found.items() if depth < 16 for row in deep.rows[kind])
-        for row, picture in _decoded(folder, files, decoder, again):
-            if isinstance(picture, str):
-                failures[row] = picture
-            else:
-                array[row] = picture.pixels
+        again = sorted(row for kind, depth in new.items() if depth < 16 for row in deep.rows[kind])
+        failures |= _decode_again(array, folder, files, decoder, again)
     readable = [row for row in range(len(files)) if row not in failures]
     samples: Samples
     if array is not None:
@@ -82,7 +78,22 @@ def read_folder(folder: Path, files: list[str], decoder: Decoder, memory_limit: 
         shape = first[1].shape if first else (0, 0, 0)
         samples = FileSamples(folder, [files[row] for row in readable], decoder, shape)
     failures = dict(sorted(failures.items()))
-    return ReadFolder(samples, failures, depths, deep.notes(found) + notes)
+    return ReadFolder(samples, failures, depths, deep.notes(new) + notes)
+
+
+def _decode_again(
+    array: np.ndarray, folder: Path, files: list[str], decoder: Decoder, rows: Sequence[int]
+) -> dict[int, str]:
+    """Decode into these rows of ``array`` what the first time had another depth; {row: reason} of failures."""
+    failures = {}
+    for row, picture in _decoded(folder, files, decoder, rows):
+        if isinstance(picture, str):
+            failures[row] = picture
+        elif picture.pixels.shape != array.shape[1:]:
+            failures[row] = "changed its size"
+        else:
+            array[row] = picture.pixels
+    return failures
 
 
 def _several_note(files: list[str]) -> str:

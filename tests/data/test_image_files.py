@@ -206,9 +206,9 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not an image of a known format"),
-        (b"text", "not an image of a known format"),
-        (b"\x89PNG\r\n\x1a\n", "not an image of a known format"),
+        (b"", "not an image that Pillow can identify"),
+        (b"text", "not an image that Pillow can identify"),
+        (b"\x89PNG\r\n\x1a\n", "not an image that Pillow can identify"),
     ],
 )
 def test_reasons_name_no_paths(tmp_path: Path, content: bytes, reason: str) -> None:
