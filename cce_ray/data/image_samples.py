@@ -84,7 +84,7 @@ def read_folder(folder: Path, files: list[str], decoder: Decoder, memory_limit: 
 def _decode_again(
     array: np.ndarray, folder: Path, files: list[str], decoder: Decoder, rows: Sequence[int]
 ) -> dict[int, str]:
-    """Decode into these rows of ``array`` what the first time had another depth; {row: reason} of failures."""
+    """Decode `rows` of ``array`` once more, with the depths now known; {row: reason} of failures."""
     failures = {}
     for row, picture in _decoded(folder, files, decoder, rows):
         if isinstance(picture, str):
