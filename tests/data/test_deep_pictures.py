@@ -263,7 +263,7 @@ def test_a_dark_picture_beside_bright_ones_or_for_their_model_is_used(tmp_path: 
 
 EIGHT_BITS = {
     "png": "L LA RGB RGBA P 1",
-    "tif": "L LA RGB RGBA P 1 CMYK YCbCr",
+    "tif": "L LA RGB RGBA P 1 CMYK",
     "bmp": "L RGB RGBA P 1",
     "tga": "L LA RGB RGBA P 1",
     "sgi": "L RGB RGBA",
