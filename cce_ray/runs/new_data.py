@@ -8,7 +8,7 @@ from typing import Any
 
 from cce_ray.config import assignments_of, load_config
 from cce_ray.data import DATASETS, Dataset, DataSettings
-from cce_ray.data.folder import list_images
+from cce_ray.data.image_listing import list_images
 from cce_ray.data.shards import is_shard
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
@@ -96,7 +96,7 @@ def source_name(data: str, input_shape: Sequence[int] | None = None) -> str:
 def holds_images(folder: Path) -> bool:
     """Whether any image is in a folder or below it."""
     try:
-        return bool(list_images(folder))
+        return bool(list_images(folder).files)
     except ValueError:
         return False
 

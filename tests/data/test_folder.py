@@ -1,5 +1,7 @@
 """A folder of images, as people have them."""
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ def test_hidden_files_other_files_and_upper_case_endings(tmp_path: Path) -> None
     (tmp_path / "ant" / "notes.txt").write_text("no image")
     data = load(tmp_path)
     assert len(data.samples) == 10 and "ant/photo.JPG" in data.ids and data.num_clusters == 2
+    assert data.notes == ("skipped 2 files (1 .txt, 1 hidden) and 1 folder (1 named __...)",)
 
 
 def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
@@ -129,8 +132,8 @@ def test_mixed_sizes_are_refused_with_two_examples(tmp_path: Path, memory: float
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("missing", "is no folder; set data.path to a folder of images"),
-        ("file.txt", "is no folder; use data=arrays for a file"),
+        ("missing", "is not a folder; set data.path to a folder of images"),
+        ("file.txt", "is not a folder; use data=arrays for a file"),
         ("empty", "holds no images"),
     ],
 )
@@ -160,6 +163,40 @@ def test_a_file_that_vanishes_or_changes_during_the_run_is_named(tmp_path: Path)
         samples.read(np.array([0]))
     with pytest.raises(ValueError, match=r"^data\.path: 'ant/1\.png' changed its size"):
         samples.read(np.array([1]))
+
+
+def test_a_file_that_becomes_a_fifo_during_the_run_is_named(tmp_path: Path) -> None:
+    three_classes(tmp_path)
+    samples = load(tmp_path, memory_limit_gib=0).samples
+    (tmp_path / "ant" / "0.png").unlink()
+    os.mkfifo(tmp_path / "ant" / "0.png")
+    with pytest.raises(
+        ValueError, match=r"'ant/0\.png' can no longer be read \(a FIFO, not a regular file\)"
+    ):
+        samples.read(np.array([0]))
+
+
+def test_lazy_samples_travel_with_the_depths_of_the_data(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(np.full((8, 8), 1000 * number, np.uint16)).save(tmp_path / f"{number}.png")
+    source = Folder(path=tmp_path, memory_limit_gib=0).source()
+    samples = pickle.loads(pickle.dumps(source.samples))
+    assert source.reading == {"depth_16_bit": 12}
+    assert samples.read(np.arange(3))[:, 0, 0, 0].tolist() == [0, 1000 >> 4, 2000 >> 4]
+
+
+def test_files_with_several_pages_or_frames_are_named(tmp_path: Path) -> None:
+    three_classes(tmp_path)
+    frame = Image.new("RGB", (8, 8))
+    for name in ("ant/pages.tif", "bird/moving.gif"):
+        frame.save(tmp_path / name, save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
+    assert load(tmp_path).notes == (
+        "2 files have several pages or frames, of which the first is used: ant/pages.tif, bird/moving.gif",
+    )
+    (tmp_path / "ant" / "pages.tif").unlink()
+    assert load(tmp_path).notes == (
+        "1 file has several pages or frames, of which the first is used: bird/moving.gif",
+    )
 
 
 def test_limit_reads_only_the_chosen_images_and_keeps_all_classes(tmp_path: Path) -> None:
