@@ -50,9 +50,14 @@ def open_folder(config: RunConfig, resume: bool) -> tuple[Path, RunConfig, bool]
     return folder, matching(config, folder), True
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run of this package is, or was, written into a folder."""
+    return all((folder / name).is_file() for name in (CONFIG_FILE, LOCK_FILE))
+
+
 def is_record(path: Path) -> bool:
     """Whether a file is the configuration that a run of this package keeps in its own folder."""
-    return path.name == CONFIG_FILE and (path.parent / LOCK_FILE).is_file()
+    return path.name == CONFIG_FILE and is_run(path.parent)
 
 
 def occupied(folder: Path) -> bool:

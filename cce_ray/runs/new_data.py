@@ -10,8 +10,11 @@ from cce_ray.config import assignments_of, load_config
 from cce_ray.data import DATASETS, Dataset, DataSettings
 from cce_ray.data.image_listing import list_images
 from cce_ray.data.shards import is_shard
+from cce_ray.runs.folder import is_run
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
+EARLIER_DEPTHS = {"depth_16_bit": 16, "depth_32_bit": 16, "depth_16_bit_colour": 16}
+"""How models that do not remember depths read pictures of more than 8 bits: by their upper byte."""
 
 
 def check_output(output: Path, suffixes: Sequence[str], inputs: Iterable[str | Path]) -> None:
@@ -35,17 +38,28 @@ def check_output(output: Path, suffixes: Sequence[str], inputs: Iterable[str | P
 
 
 def check_apart(output: Path, source: Path) -> None:
-    """ValueError if writing the output would replace the source, or a file in the folder of shards it is."""
+    """ValueError if writing the output would replace something that is read, or become part of it.
+
+    Args:
+        output: the file to write.
+        source: a file, a folder of images, of shards or of a run; or nothing that exists.
+    """
+    read = f"--output: {output} is read by this command; give another name"
     if is_same(output, source):
-        raise ValueError(f"--output: {output} is read by this command; give another name")
+        raise ValueError(read)
     if not source.is_dir():
         return
-    if output.suffix in ARRAY_SUFFIXES and is_same(output.parent, source) and holds_shards(source):
+    if output.is_symlink() and output.resolve().is_relative_to(source.resolve()):
+        raise ValueError(read)
+    shards = [path for path in source.iterdir() if is_shard(path)]
+    if any(is_same(output, path) for path in shards):
+        raise ValueError(read)
+    if shards and output.suffix in ARRAY_SUFFIXES and is_same(output.parent, source):
         raise ValueError(
             f"--output: {output} would become one of the shards of {source}; give a name outside that folder"
         )
-    if output.exists() and any(is_same(output, path) for path in source.iterdir() if path.is_file()):
-        raise ValueError(f"--output: {output} is read by this command; give another name")
+    if is_run(source) and output.exists() and is_same(output.parent, source):
+        raise ValueError(f"--output: {output} is a result of the run itself; give another name")
 
 
 def is_same(one: Path, other: Path) -> bool:
@@ -132,6 +146,8 @@ def training_values(
             values["image_size"] = input_shape[-1]
     if trained.get("name") != name:
         return values
+    if name == "folder" and "reading" not in metadata:
+        values |= EARLIER_DEPTHS
     kept = {key: trained.get(key) for key in ("root", "key", "channels", "columns", "label_key")}
     kept |= dict(remembered)
     if name == "arrays" and not _is_table(Path(data).expanduser()):

@@ -220,6 +220,9 @@ def test_an_output_among_the_shards_that_are_read_is_refused(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"^--output: .* would become one of the shards"):
         predict_file(model, str(tmp_path / "shards"), tmp_path / "shards" / "labels.parquet")
     predict_file(model, str(tmp_path / "shards"), tmp_path / "shards" / "labels.csv")  # not a shard
+    predict_file(model, str(tmp_path / "shards"), tmp_path / "shards" / "labels.csv")  # as often as one likes
+    with pytest.raises(ValueError, match=r"^--output: .*clusters\.csv is a result of the run itself"):
+        predict_file(model, str(path), Path(model) / "clusters.csv")
     labels = tmp_path / "labels.csv"
     labels.write_text("label\n" + "a\n" * 60)
     with pytest.raises(ValueError, match=r"^--output: .*labels\.csv is read by this command"):
