@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 import numpy as np
 
-from cce_ray.data.array_files import FiniteCheck, first_line
+from cce_ray.data.array_files import FiniteCheck
 from cce_ray.data.node_copy import identity, node_copy
+from cce_ray.data.reading import reading
 from cce_ray.data.reopening import must_exist, must_match
 from cce_ray.data.samples import MappedSamples
 
@@ -28,18 +29,23 @@ JUMPS = 16
 
 @contextmanager
 def parquet_file(path: Path, num_columns: int = 1) -> Iterator[pq.ParquetFile]:
-    """The file, to read ``num_columns`` of it; failures to read are told in one line (ValueError)."""
-    import pyarrow as pa
+    """The file, to read ``num_columns`` of it; ValueError, one line, for failures to read within.
+
+    Checksums of pages are compared where the writer has added them.
+    """
     import pyarrow.parquet as pq
 
-    buffer_size = max(STREAM_BYTES // num_columns, 2**16)
-    try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=buffer_size) as file:
-            yield file
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise ValueError(
-            f"data.path: '{path}' cannot be read as Parquet ({first_line(error)}); write it again"
-        ) from error
+    buffer_size = max(STREAM_BYTES // max(1, num_columns), 2**16)
+    with (
+        reading(path, "Parquet", remedy="write it again"),
+        pq.ParquetFile(
+            path, pre_buffer=False, buffer_size=buffer_size, page_checksum_verification=True
+        ) as file,
+    ):
+        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        if sum(groups) != file.metadata.num_rows or min(groups, default=0) < 0:
+            raise ValueError(f"it claims {file.metadata.num_rows} rows, and {sum(groups)} in its parts")
+        yield file
 
 
 @final
@@ -140,6 +146,8 @@ class ParquetSamples:
                 if skip < len(block):
                     yield block[skip:]
                 skip = max(0, skip - len(block))
+            if row != len(self):
+                raise ValueError(f"it claims {len(self)} rows and has {row}")
 
     def _measured(self) -> tuple[int, int]:
         with parquet_file(self._path, len(self._columns)) as file:
@@ -153,10 +161,7 @@ class ParquetSamples:
         import pyarrow as pa
 
         if not hasattr(batch.column(0).type, "value_type"):
-            columns = [
-                batch.column(place).to_numpy(zero_copy_only=False) for place in range(batch.num_columns)
-            ]
-            return np.stack([column.astype(np.float32) for column in columns], axis=1)
+            return np.stack([_floats(column) for column in batch.columns], axis=1)
         lists = batch.column(0)
         lengths = (
             set(lists.value_lengths().to_pylist())
@@ -168,8 +173,17 @@ class ParquetSamples:
                 f"data.path: '{self._path}' has missing embeddings or lengths {sorted(map(str, lengths))} in "
                 f"column '{self._columns[0]}' near row {row}; give every row one of the same length"
             )
-        values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        return values.reshape(len(lists), -1)
+        return _floats(lists.flatten()).reshape(len(lists), lengths.pop())
+
+
+def _floats(column: pa.Array) -> np.ndarray:
+    """Numbers as float32, missing ones as NaN."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):  # else missing ones would be None
+        column = column.cast(pa.uint8())
+    values: np.ndarray = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    return values
 
 
 @final
