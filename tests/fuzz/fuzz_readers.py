@@ -8,8 +8,8 @@ setting); everything else is a failure: other exceptions, a native crash, a hang
 
 Memory is limited twice. The peak of resident memory is measured for each file (VmHWM, set back before each):
 that is what a machine runs out of. RLIMIT_DATA, which counts what a process may write, ends allocations that
-would endanger the machine itself; RLIMIT_AS would also count mapped files and the reserves of torch and Arrow,
-tens of gigabytes of addresses that cost nothing.
+would endanger the machine itself; RLIMIT_AS would also count mapped files and the reserves of torch and
+Arrow, tens of gigabytes of addresses that cost nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import IO
 
 HERE = Path(__file__).parent
 GROWTH = 512 * 2**20
@@ -124,8 +125,8 @@ def child(seed: int, work: list[tuple[str, int, int]]) -> None:
         for name, first, last in work:
             warm_up(name, Path(folder))
             for number in range(first, last):
-                print(json.dumps({"reader": name, "number": number}), file=answers)
-                print(json.dumps(read_one(name, number, seed, Path(folder))), file=answers)
+                answers.write(json.dumps({"reader": name, "number": number}) + "\n")
+                answers.write(json.dumps(read_one(name, number, seed, Path(folder))) + "\n")
 
 
 def warm_up(name: str, folder: Path) -> None:
@@ -147,7 +148,7 @@ def warm_up(name: str, folder: Path) -> None:
 
 
 def fuzz(readers: list[str], first: int, last: int, seed: int = 0) -> dict[str, Row]:
-    """Read damaged files `first` to `last` - 1 of each reader; a child that dies is followed by another one."""
+    """Read damaged files `first` to `last` - 1 of each reader; after a child that dies comes another one."""
     rows = {name: Row() for name in readers}
     work = [(name, first, last) for name in readers]
     while work:
@@ -195,33 +196,35 @@ def left_of(work: list[tuple[str, int, int]], name: str, number: int) -> list[tu
 
 
 def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
-    """What a child says until it ends; one that is silent for too long is killed."""
+    """What a child says until it ends; one that is silent for too long, once it has begun, is killed."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     assert process.stdout is not None
 
-    def listen(stream: object = process.stdout) -> None:
-        for line in process.stdout or ():
+    def listen(stream: IO[str]) -> None:
+        for line in stream:
             lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=listen, args=(process.stdout,), daemon=True).start()
     with contextlib.suppress(queue.Empty):
-        while (line := lines.get(timeout=SILENCE)) is not None:
+        silence = None  # imports take as long as they take
+        while (line := lines.get(timeout=silence)) is not None:
             yield line
+            silence = SILENCE
         return
     process.kill()
 
 
 def table(rows: dict[str, Row]) -> str:
-    lines = [f"{'reader':20} {'mutations':>9} {'refused':>8} {'accepted':>8} {'failures':>8} {'peak MiB':>8} {'seconds':>8}"]
-    for name, row in rows.items():
-        counts = f"{row.mutations:9} {row.refused:8} {row.accepted:8} {len(row.failures):8}"
-        lines.append(f"{name:20} {counts} {row.peak_bytes / 2**20:8.0f} {row.seconds:8.1f}")
-    total = [sum(values) for values in zip(
-        *((row.mutations, row.refused, row.accepted, len(row.failures)) for row in rows.values()), strict=True
-    )]  # fmt: skip
-    peak = max(row.peak_bytes for row in rows.values()) / 2**20
-    lines.append(f"{'all':20} {total[0]:9} {total[1]:8} {total[2]:8} {total[3]:8} {peak:8.0f}")
+    columns = ("mutations", "refused", "accepted", "failures", "peak MiB", "seconds")
+    cells = {
+        name: (row.mutations, row.refused, row.accepted, len(row.failures), row.peak_bytes >> 20, row.seconds)
+        for name, row in rows.items()
+    }
+    by_column = list(zip(*cells.values(), strict=True))
+    cells["all"] = (*map(sum, by_column[:4]), max(by_column[4]), sum(by_column[5]))  # type: ignore[assignment]
+    lines = [f"{'reader':20}" + "".join(f"{column:>10}" for column in columns)]
+    lines += [f"{name:20}" + "".join(f"{round(cell):10}" for cell in row) for name, row in cells.items()]
     return "\n".join(lines)
 
 
@@ -247,12 +250,12 @@ def main() -> None:
     first, last = (0, options.mutations) if options.only is None else (options.only, options.only + 1)
     rows = fuzz(names, first, last, options.seed)
     if options.json:
-        print(json.dumps({name: asdict(row) for name, row in rows.items()}))
+        sys.stdout.write(json.dumps({name: asdict(row) for name, row in rows.items()}) + "\n")
         return
-    print(table(rows))
+    sys.stdout.write(table(rows) + "\n")
     for name, row in rows.items():
         for text, numbers in grouped(row.failures).items():
-            print(f"\n{name} {', '.join(numbers[:6])} ({len(numbers)}): {text}")
+            sys.stdout.write(f"\n{name} {', '.join(numbers[:6])} ({len(numbers)}): {text}\n")
 
 
 def grouped(failures: list[str]) -> dict[str, list[str]]:

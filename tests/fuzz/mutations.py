@@ -75,8 +75,12 @@ def swap_blocks(data: bytes, random: np.random.Generator) -> bytes:
     if second < first + length:
         return data[second:] + data[:second]
     middle = data[first + length : second]
-    return data[:first] + data[second : second + length] + middle + data[first : first + length] + (
-        data[second + length :]
+    return (
+        data[:first]
+        + data[second : second + length]
+        + middle
+        + data[first : first + length]
+        + (data[second + length :])
     )
 
 
@@ -195,7 +199,9 @@ NAMES = ("/etc/features.npy", "../features.npy", "a\nb.npy", "features", "x" * 6
 def rename_member(data: bytes, random: np.random.Generator) -> bytes:
     members, kind = members_of(data)
     name = str(random.choice(list(members)))
-    return archive_of({str(random.choice(NAMES)) if key == name else key: members[key] for key in members}, kind)
+    return archive_of(
+        {str(random.choice(NAMES)) if key == name else key: members[key] for key in members}, kind
+    )
 
 
 def archive_field(data: bytes, random: np.random.Generator) -> bytes:
@@ -205,9 +211,14 @@ def archive_field(data: bytes, random: np.random.Generator) -> bytes:
     fields = {"flags": (6, 8, 2), "method": (8, 10, 2), "crc": (14, 16, 4), "compressed": (18, 20, 4),
               "size": (22, 24, 4), "name length": (26, 28, 2), "extra": (28, 30, 2)}  # fmt: skip
     local, central, size = fields[str(random.choice(list(fields)))]
-    value = int(random.choice((0, 1, 8, 9, 12, 14, 93, 99, 0x800, 2**16 - 1, 2**31, 2**32 - 1))) % 2 ** (8 * size)
+    value = int(random.choice((0, 1, 8, 9, 12, 14, 93, 99, 0x800, 2**16 - 1, 2**31, 2**32 - 1))) % 2 ** (
+        8 * size
+    )
     which = int(random.integers(3))
-    for signature, offset, chosen in ((b"PK\x03\x04", local, which != 1), (b"PK\x01\x02", central, which != 0)):
+    for signature, offset, chosen in (
+        (b"PK\x03\x04", local, which != 1),
+        (b"PK\x01\x02", central, which != 0),
+    ):
         places = [found.start() for found in re.finditer(re.escape(signature), data)]
         if chosen and places:
             start = int(random.choice(places)) + offset
@@ -256,13 +267,14 @@ def png_header(data: bytes, random: np.random.Generator) -> bytes:
 
 
 TOKENS = (
-    b"\x00", b"\t", b"\r", b"\xff", b"\xfe\xff", b"\xc3", b"\n", b"\n\n", b'"', b"'", b": ", b"- ", b"&a ", b"*a",
-    b"!!python/object/apply:os.system [id]", b"!!binary x", b"!!timestamp 1", b"!!int x", b"!!float x", b"<<: ",
-    b"? ", b"| ", b">", b"%YAML 9.9\n", b"---\n", b"...\n", b"{", b"[", b"}", b"]", b"#", b",", b";", b"-1",
-    b"1e999", b".nan", b"NaN", b"Infinity", b"2020-02-31", b"2020-01-01", b"1" * 5000, b"0x" + b"f" * 5000,
-    b"1:" * 500 + b"1", b"[" * 1500, b"{a: " * 1500, b"[" * 200_000, b"x" * 200_000, b'"\\ud800"', b'"\\UFFFFFFFF"',
-    b"null", b"true", b"~", b"\xe2\x80\xa8", b"\x1b[31m", b"\xef\xbb\xbf", b"\x85", b'"a\\nb": 1\n', b"99999999999999999999",
-    b"1_000", b"  ", b"a: &x [1]\nb: *x\n", b"a: &x [*x]\n",
+    b"\x00", b"\t", b"\r", b"\xff", b"\xfe\xff", b"\xc3", b"\n", b"\n\n", b'"', b"'", b": ", b"- ", b"&a ",
+    b"*a", b"!!python/object/apply:os.system [id]", b"!!binary x", b"!!timestamp 1", b"!!int x",
+    b"!!float x", b"<<: ", b"? ", b"| ", b">", b"%YAML 9.9\n", b"---\n", b"...\n", b"{", b"[", b"}", b"]",
+    b"#", b",", b";", b"-1", b"1e999", b".nan", b"NaN", b"Infinity", b"2020-02-31", b"2020-01-01",
+    b"1" * 5000, b"0x" + b"f" * 5000, b"1:" * 500 + b"1", b"[" * 1500, b"{a: " * 1500, b"[" * 200_000,
+    b"x" * 200_000, b'"\\ud800"', b'"\\UFFFFFFFF"', b"null", b"true", b"~", b"\xe2\x80\xa8", b"\x1b[31m",
+    b"\xef\xbb\xbf", b"\x85", b'"a\\nb": 1\n', b"99999999999999999999", b"1_000", b"  ",
+    b"a: &x [1]\nb: *x\n", b"a: &x [*x]\n",
 )  # fmt: skip
 LAUGHS = b"".join(
     b"%c: &%c [%s]\n" % (97 + level, 97 + level, b", ".join([b"*%c" % (96 + level)] * 9) if level else b"1")
@@ -301,7 +313,9 @@ def yaml_bomb(data: bytes, random: np.random.Generator) -> bytes:
 
 
 def recode(data: bytes, random: np.random.Generator) -> bytes:
-    return data.decode("utf-8").encode(str(random.choice(("utf-16", "utf-32", "utf-8-sig", "cp037"))), "replace")
+    return data.decode("utf-8").encode(
+        str(random.choice(("utf-16", "utf-32", "utf-8-sig", "cp037"))), "replace"
+    )
 
 
 TEXT: tuple[Mutation, ...] = (token, token, token, swap_words, recode)

@@ -69,7 +69,9 @@ def npy_files() -> list[bytes]:
     images = np.random.default_rng(0).integers(0, 255, (20, 6, 6, 3)).astype(np.uint8)
     arrays = [rows(), rows().astype(">f8"), np.asfortranarray(rows()), rows().astype(np.float16), images]
     # Values of Fortran order and of others alike; an array of one byte each besides.
-    return [saved(lambda file, array=array: np.save(file, array)) for array in [*arrays, images[:, 0, :, 0] > 9]]
+    return [
+        saved(lambda file, array=array: np.save(file, array)) for array in [*arrays, images[:, 0, :, 0] > 9]
+    ]
 
 
 def npz_files(save: Callable[..., None]) -> list[bytes]:
@@ -107,7 +109,11 @@ def parquet_files() -> list[bytes]:
     return [
         saved(
             lambda file, table=table, codec=codec: pq.write_table(
-                pa.table(table), file, compression=codec, row_group_size=128, write_page_checksum=codec == "zstd"
+                pa.table(table),
+                file,
+                compression=codec,
+                row_group_size=128,
+                write_page_checksum=codec == "zstd",
             )
         )
         for table, codec in tables
@@ -124,7 +130,9 @@ def model_files() -> list[bytes]:
     made = []
     for settings, shape in ((Linear(), (4,)), (CNN(), (1, 8, 8))):
         with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-            save_model(file.name, settings.build(shape, 3), settings=settings, metadata={"classes": ["a", "b"]})
+            save_model(
+                file.name, settings.build(shape, 3), settings=settings, metadata={"classes": ["a", "b"]}
+            )
             made.append(Path(file.name).read_bytes())
     return made
 
@@ -207,9 +215,9 @@ runtime: {seed: 3, seeds: 2}
 """
 MERGED = """\
 name: merged
-optimizer: &base {epochs: 2, batch_size: 100}
-runtime:
-  seed: 0
+optimizer: &optimizer {epochs: 2, batch_size: 100}
+data: {<<: {name: digits, num_clusters: 10}, num_clusters: 5}
+runtime: {seed: &seed 7, seeds: *seed}
 """
 
 
@@ -349,6 +357,7 @@ def read_image(path: Path, random: np.random.Generator) -> None:
 
 
 DATA = r"data\.(path|key|label_key|channels|labels_path): "
+SUPERVISION = r"supervision\.labels_path: "
 NPY = (npy_header,)
 NPZ = (*ARCHIVE, inner((npy_header,), "."), inner(GENERIC))
 TORCH = (*ARCHIVE, inner(GENERIC, "data.pkl"), inner(GENERIC, "data.pkl"), inner(GENERIC))
@@ -365,12 +374,19 @@ READERS = {
         Reader("weights pth", ".pth", lambda: state_files()[:1], read_state, TORCH),
         Reader("weights pth, old", ".pth", lambda: state_files()[1:], read_state),
         Reader("model.weights", ".pt", backbone_files, read_backbone, TORCH),
-        Reader("run yaml", ".yaml", run_files, read_run, (*TEXT, yaml_bomb), r"[a-z_]+(\.\w+)*: "),
-        Reader("space yaml", ".yaml", space_files, read_space, (*TEXT, yaml_bomb), r"[a-z_]+(\.\w+)*: "),
+        Reader("run yaml", ".yaml", run_files, read_run, (*TEXT, yaml_bomb), r"[^:]+: "),
+        Reader("space yaml", ".yaml", space_files, read_space, (*TEXT, yaml_bomb), r"[^:]+: "),
         Reader("labels csv", ".csv", table_files, read_label_file, TEXT, DATA),
         Reader("labels txt", ".txt", label_files, read_label_file, TEXT, DATA),
         Reader("labels npy", ".npy", label_arrays, read_label_file, NPY, DATA),
-        Reader("supervision csv", ".csv", supervision_files, read_supervision, TEXT, r"supervision\.labels_path: "),
+        Reader(
+            "supervision csv",
+            ".csv",
+            supervision_files,
+            read_supervision,
+            TEXT,
+            r"supervision\.labels_path: ",
+        ),
         Reader("record json", ".json", record_files, read_json, TEXT),
         Reader("png", ".png", image_files("PNG"), read_image, (png_header,)),
         Reader("jpg", ".jpg", image_files("JPEG"), read_image),
@@ -381,4 +397,6 @@ READERS = {
     )
 }
 if find_spec("safetensors"):
-    READERS["weights safetensors"] = Reader("weights safetensors", ".safetensors", safetensors_files, read_state)
+    READERS["weights safetensors"] = Reader(
+        "weights safetensors", ".safetensors", safetensors_files, read_state
+    )
