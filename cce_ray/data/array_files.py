@@ -108,6 +108,8 @@ def _member_name(archive: zipfile.ZipFile, key: str) -> str:
 def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     """A member whose size is possible, to be read. Raises ValueError with the bare reason."""
     member = archive.getinfo(name)
+    if member.flag_bits & 1:
+        raise ValueError("it is encrypted")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # zipfile inflates those of other methods in memory, however large they are.
         raise ValueError(f"it is compressed by method {member.compress_type}, which numpy does not write")

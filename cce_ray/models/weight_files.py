@@ -117,8 +117,7 @@ def _content(path: Path) -> Any:
                 ".pth file"
             ) from error
     else:
-        # Checksums are compared where there are any: files of torch before 1.6 have none.
-        load = read_tensors if zipfile.is_zipfile(path) else _load_old
+        load = _load_torch
     try:
         return load(path)
     except Exception as error:  # torch's reader raises anything on foreign bytes, IndexError included
@@ -128,7 +127,10 @@ def _content(path: Path) -> Any:
         ) from error
 
 
-def _load_old(path: Path) -> Any:
+def _load_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        return read_tensors(path)
+    # Files of torch before 1.6 are not archives, and have no checksums to compare.
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

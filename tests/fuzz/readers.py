@@ -211,13 +211,13 @@ optimizer:
   epochs: 20
   learning_rate: 1.0e-3
   batch_size: 250
-runtime: {seed: 3, seeds: 2}
+runtime: {seed: 3}
 """
 MERGED = """\
 name: merged
 optimizer: &optimizer {epochs: 2, batch_size: 100}
 data: {<<: {name: digits, num_clusters: 10}, num_clusters: 5}
-runtime: {seed: &seed 7, seeds: *seed}
+runtime: {seed: &seed 7, threads: *seed}
 """
 
 
@@ -261,8 +261,8 @@ def read_label_file(path: Path, random: np.random.Generator) -> None:
     features = path.with_name("rows.npy")
     if not features.exists():
         np.save(features, rows())
-    key = str(random.choice(("label", "none")))
-    read_arrays(features, random, labels_path=path, label_key="label" if key == "label" else None)
+    column = "label" if path.read_bytes().startswith(b"id,") else None
+    read_arrays(features, random, labels_path=path, label_key=column)
 
 
 def label_arrays() -> list[bytes]:
@@ -366,16 +366,16 @@ READERS = {
     reader.name: reader
     for reader in (
         Reader("npy", ".npy", npy_files, read_arrays, (npy_header,)),
-        Reader("npz stored", ".npz", lambda: npz_files(np.savez), read_arrays, NPZ),
-        Reader("npz deflated", ".npz", lambda: npz_files(np.savez_compressed), read_arrays, NPZ),
-        Reader("parquet", ".parquet", parquet_files, read_arrays),
+        Reader("npz stored", ".npz", lambda: npz_files(np.savez), read_arrays, NPZ, DATA),
+        Reader("npz deflated", ".npz", lambda: npz_files(np.savez_compressed), read_arrays, NPZ, DATA),
+        Reader("parquet", ".parquet", parquet_files, read_arrays, (), DATA),
         Reader("model pt", ".pt", model_files, read_model, TORCH),
         Reader("checkpoint pt", ".pt", checkpoint_files, read_checkpoint, TORCH),
         Reader("weights pth", ".pth", lambda: state_files()[:1], read_state, TORCH),
         Reader("weights pth, old", ".pth", lambda: state_files()[1:], read_state),
         Reader("model.weights", ".pt", backbone_files, read_backbone, TORCH),
-        Reader("run yaml", ".yaml", run_files, read_run, (*TEXT, yaml_bomb), r"[^:]+: "),
-        Reader("space yaml", ".yaml", space_files, read_space, (*TEXT, yaml_bomb), r"[^:]+: "),
+        Reader("run yaml", ".yaml", run_files, read_run, (*TEXT, yaml_bomb), r".+: "),
+        Reader("space yaml", ".yaml", space_files, read_space, (*TEXT, yaml_bomb), r".+: "),
         Reader("labels csv", ".csv", table_files, read_label_file, TEXT, DATA),
         Reader("labels txt", ".txt", label_files, read_label_file, TEXT, DATA),
         Reader("labels npy", ".npy", label_arrays, read_label_file, NPY, DATA),

