@@ -120,21 +120,21 @@ def parquet_files() -> list[bytes]:
     ]
 
 
-def model_files() -> list[bytes]:
+def model_file(settings: Any, shape: tuple[int, ...]) -> bytes:
     import tempfile
 
     from cce_ray.models import save_model
+
+    with tempfile.NamedTemporaryFile(suffix=".pt") as file:
+        save_model(file.name, settings.build(shape, 3), settings=settings, metadata={"classes": ["a", "b"]})
+        return Path(file.name).read_bytes()
+
+
+def model_files() -> list[bytes]:
     from cce_ray.models.cnn import CNN
     from cce_ray.models.linear import Linear
 
-    made = []
-    for settings, shape in ((Linear(), (4,)), (CNN(), (1, 8, 8))):
-        with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-            save_model(
-                file.name, settings.build(shape, 3), settings=settings, metadata={"classes": ["a", "b"]}
-            )
-            made.append(Path(file.name).read_bytes())
-    return made
+    return [model_file(Linear(), (4,)), model_file(CNN(), (1, 8, 8))]
 
 
 def read_model(path: Path, random: np.random.Generator) -> None:
@@ -174,7 +174,7 @@ def backbone_files() -> list[bytes]:
     from cce_ray.models.mlp import MLP
 
     backbone = MLP().build((4,), 3).backbone
-    return [model_files()[0], saved(lambda file: torch.save(backbone.state_dict(), file))]
+    return [model_file(MLP(), (4,)), saved(lambda file: torch.save(backbone.state_dict(), file))]
 
 
 def read_backbone(path: Path, random: np.random.Generator) -> None:
