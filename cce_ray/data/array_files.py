@@ -157,7 +157,7 @@ def _pieces(stored: IO[bytes], num_bytes: int) -> Iterator[bytes]:
 @final
 @dataclass(frozen=True)
 class ArrayFile:
-    """Where an array lies: enough to open it here or in another process."""
+    """The place of an array: enough to open it here or in another process."""
 
     path: Path
     key: str | None

@@ -61,9 +61,9 @@ class Row:
 
 
 def memory(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) * 1024
+    line = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert line
+    return int(line[1]) * 1024
 
 
 def read_one(name: str, number: int, seed: int, folder: Path) -> dict[str, object]:

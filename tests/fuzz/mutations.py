@@ -219,7 +219,7 @@ def archive_field(data: bytes, random: np.random.Generator) -> bytes:
         (b"PK\x03\x04", local, which != 1),
         (b"PK\x01\x02", central, which != 0),
     ):
-        places = [found.start() for found in re.finditer(re.escape(signature), data)]
+        places = [hit.start() for hit in re.finditer(re.escape(signature), data)]
         if chosen and places:
             start = int(random.choice(places)) + offset
             changed[start : start + size] = value.to_bytes(size, "little")
@@ -289,7 +289,7 @@ MERGES = b"a: &a {k: 1}\n" + b"".join(
 def token(data: bytes, random: np.random.Generator) -> bytes:
     """One token too many, or in the place of a word or number."""
     chosen = TOKENS[random.integers(len(TOKENS))]
-    words = [found.span() for found in re.finditer(rb"[\w.+-]+|[^\w\s]", data)]
+    words = [hit.span() for hit in re.finditer(rb"[\w.+-]+|[^\w\s]", data)]
     if not words or random.integers(2):
         start = int(random.integers(len(data) + 1))
         return data[:start] + chosen + data[start:]
@@ -298,7 +298,7 @@ def token(data: bytes, random: np.random.Generator) -> bytes:
 
 
 def swap_words(data: bytes, random: np.random.Generator) -> bytes:
-    words = [found.span() for found in re.finditer(rb"[\w.+-]+", data)]
+    words = [hit.span() for hit in re.finditer(rb"[\w.+-]+", data)]
     if len(words) < 2:
         return data
     first, second = sorted(random.choice(len(words), 2, replace=False))
