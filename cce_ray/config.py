@@ -10,7 +10,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, final, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -25,6 +25,7 @@ from cce_ray.runtime import RuntimeSettings
 from cce_ray.settings import Settings
 from cce_ray.supervision import SupervisionSettings
 from cce_ray.tracking import TrackingSettings
+from cce_ray.yaml_files import UniqueKeyLoader, read_yaml
 
 REGISTRIES: dict[str, Mapping[str, type[Settings]]] = {"data": DATASETS, "model": MODELS, "method": METHODS}
 """Sections whose keys depend on their `name`."""
@@ -217,43 +218,6 @@ def load_config(path: Path | None = None, overrides: Overrides = ()) -> tuple[Ru
     return validate(values), notes
 
 
-@final
-class UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping: YAML would silently drop the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping without repeated keys."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice; merge the two", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
-    try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: no such run file; give a YAML file or a built-in run (see cce train --help)"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.__class__.__name__}); give a YAML run file"
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: the 31st of February, say
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise ValueError(f"{path}: a run file is a mapping of sections such as data, model, method")
-    return loaded
-
-
 def assignments_of(overrides: Overrides) -> dict[str, Any]:
     """Overrides as {dotted key: value}. Raises ValueError for a text that is not key=value."""
     if isinstance(overrides, Mapping):
@@ -279,8 +243,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if kinds and kinds <= {str, Path, NoneType}:
         return key, None if NoneType in kinds and value in ("", "null") else value
     try:
-        read = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        read = yaml.load(value, UniqueKeyLoader)
+    except Exception:  # whatever is not YAML, however deep, is text; the setting's own check refuses it
         return key, value
     if kinds and kinds <= {tuple[str, ...], NoneType} and read is not None:
         return key, names_of(value)

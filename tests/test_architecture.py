@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cce_ray"
 
-LEAVES = {"settings", "atomic", "tensor_file"}
+LEAVES = {"settings", "atomic", "tensor_file", "yaml_files"}
 CONFIG = {
     "data",
     "models",
@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "atomic": set(),
     "tensor_file": set(),
+    "yaml_files": set(),
     "losses": set(),
     "pseudo_labels": set(),
     "models": set(),

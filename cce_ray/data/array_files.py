@@ -1,29 +1,46 @@
-"""Reading .npy and .npz without loading more than asked for, and without trusting pickles."""
+"""Reading .npy and .npz without loading more than asked for, and without trusting what they claim."""
 
 from __future__ import annotations
 
-import shutil
+import io
+import math
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, final
+from typing import IO, BinaryIO, Literal, final
 
 import numpy as np
 
 from cce_ray.data.node_copy import identity, node_copy
+from cce_ray.data.npy_header import NpyHeader, read_header
+from cce_ray.data.reading import first_line as first_line  # label_files takes it from here
+from cce_ray.data.reading import printable, reading
 from cce_ray.data.reopening import must_exist, must_match
+
+MAX_INFLATION = 1032
+"""Bytes that a deflated byte stands for at most."""
+PIECE_BYTES = 2**20
 
 
 def open_npy(path: Path, field: str) -> np.ndarray:
-    """The array of a .npy file, memory-mapped. Raises ValueError for damaged files and objects."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(
-            f"{field}: '{path}' cannot be read as an array of numbers ({first_line(error)}); save it again"
-        ) from error
+    """Map the array of a .npy file into memory, read-only.
+
+    Args:
+        path: the file.
+        field: the setting that names it, for the messages.
+
+    Raises:
+        ValueError: the file is missing, damaged, of another kind, or holds neither numbers nor text.
+    """
+    with reading(path, "an array of numbers", field):
+        with path.open("rb") as file:
+            header = read_header(file, os.fstat(file.fileno()).st_size)
+        _check_dtype(header.dtype, path, field)
+        if not header.num_bytes:  # nothing can be mapped
+            return np.empty(header.shape, header.dtype)
+        return np.memmap(path, header.dtype, "r", header.offset, header.shape, header.order)
 
 
 def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) -> str | None:
@@ -34,12 +51,13 @@ def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) 
     Raises:
         ValueError: no such array, or a damaged file.
     """
-    with _archive(path) as archive:
+    with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive:
         present = [name.removesuffix(".npy") for name in archive.namelist()]
+    names = printable(", ".join(present))[:200]
     if key is not None:
         if key in present:
             return key
-        raise ValueError(f"{field}: '{path}' has no array '{key}'; it has {', '.join(present) or 'none'}")
+        raise ValueError(f"{field}: '{path}' has no array '{key}'; it has {names or 'none'}")
     for usual in usual_keys:
         if usual in present:
             return usual
@@ -48,7 +66,7 @@ def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) 
     if len(present) == 1:
         return present[0]
     raise ValueError(
-        f"{field}: '{path}' has {', '.join(present) or 'no arrays'}, none of {', '.join(usual_keys)}; "
+        f"{field}: '{path}' has {names or 'no arrays'}, none of {', '.join(usual_keys)}; "
         "name the array with data.key"
     )
 
@@ -56,41 +74,90 @@ def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) 
 def open_npz(path: Path, key: str, memory_limit: float) -> np.ndarray:
     """Array ``key`` of a .npz file; beyond ``memory_limit`` bytes the node's unpacked copy, memory-mapped.
 
-    Raises ValueError for a damaged file, an array of objects, or a disk too small for the copy.
+    Raises:
+        ValueError: a damaged file, an array of neither numbers nor text, or a disk too small for the copy.
     """
-    with _archive(path) as archive:
-        members = {name.removesuffix(".npy"): archive.getinfo(name) for name in archive.namelist()}
-        member = members[key]
-        if member.file_size <= memory_limit:
-            with archive.open(member) as stored:
-                return np.lib.format.read_array(stored, allow_pickle=False)
+    with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive:
+        name = _member_name(archive, key)
+        with _open_member(archive, name) as stored:
+            header = read_header(stored, archive.getinfo(name).file_size)
+            _check_dtype(header.dtype, path, "data.path")
+            if header.num_bytes <= memory_limit:
+                return _read_array(stored, header)
 
-        def unpack(file: BinaryIO) -> None:
-            # A member of a .npz is a .npy file.
-            with archive.open(member) as stored:
-                shutil.copyfileobj(stored, file, 2**20)
+    def unpack(file: BinaryIO) -> None:
+        for piece in _unpacked(path, name):  # what fails here is the disk of the copy
+            file.write(piece)
 
-        return node_copy((*identity(path), member.filename), member.file_size, unpack)
+    return node_copy((*identity(path), name), header.offset + header.num_bytes, unpack)
 
 
-@contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The file, open; failures to read it told in one line (ValueError)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (OSError, EOFError, KeyError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        if str(error).startswith("data."):
-            raise
-        raise ValueError(
-            f"data.path: '{path}' cannot be read as an .npz file ({first_line(error)}); save it again"
-        ) from error
+def _check_dtype(dtype: np.dtype, path: Path, field: str) -> None:
+    if dtype.kind not in "biufSU":
+        raise ValueError(f"{field}: '{path}' holds {str(dtype)[:60]}, not numbers or text; convert it")
+
+
+def _member_name(archive: zipfile.ZipFile, key: str) -> str:
+    """The member that holds array ``key``. Raises ValueError, the bare reason, where that is in doubt."""
+    names = [name for name in archive.namelist() if name.removesuffix(".npy") == key]
+    if len(names) != 1:
+        raise ValueError(f"it has {len(names)} arrays of the name '{printable(key)}'")
+    return names[0]
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A member whose size is possible, to be read. Raises ValueError with the bare reason."""
+    member = archive.getinfo(name)
+    if member.flag_bits & 1:
+        raise ValueError("it is encrypted")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile inflates those of other methods in memory, however large they are.
+        raise ValueError(f"it is compressed by method {member.compress_type}, which numpy does not write")
+    inflation = 1 if member.compress_type == zipfile.ZIP_STORED else MAX_INFLATION
+    if member.file_size > inflation * (member.compress_size + 64):
+        raise ValueError(f"it claims {member.file_size} bytes in {member.compress_size} compressed ones")
+    return archive.open(member)
+
+
+def _read_array(stored: IO[bytes], header: NpyHeader) -> np.ndarray:
+    array = np.empty(math.prod(header.shape), header.dtype)
+    target = array.view(np.uint8)
+    start = 0
+    for piece in _pieces(stored, header.num_bytes):
+        target[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+        start += len(piece)
+    return array.reshape(header.shape, order=header.order)
+
+
+def _unpacked(path: Path, name: str) -> Iterator[bytes]:
+    """Member ``name`` of a .npz file piece by piece, as a .npy file."""
+    with (
+        reading(path, "an .npz file"),
+        zipfile.ZipFile(path) as archive,
+        _open_member(archive, name) as stored,
+    ):
+        header = read_header(stored, archive.getinfo(name).file_size)
+        beginning = io.BytesIO()
+        header.write(beginning)
+        yield beginning.getvalue()
+        yield from _pieces(stored, header.num_bytes)
+
+
+def _pieces(stored: IO[bytes], num_bytes: int) -> Iterator[bytes]:
+    """The next ``num_bytes`` bytes; zipfile compares the checksum when it hands out a member's last one."""
+    left = num_bytes
+    while left:
+        piece = stored.read(min(left, PIECE_BYTES))
+        if not piece:
+            raise ValueError("it is cut short")
+        left -= len(piece)
+        yield piece
 
 
 @final
 @dataclass(frozen=True)
 class ArrayFile:
-    """Where an array lies: enough to open it here or in another process."""
+    """The place of an array: enough to open it here or in another process."""
 
     path: Path
     key: str | None
@@ -163,8 +230,3 @@ class FiniteCheck:
             f"data.path: '{self._path}' has {value} in row {rows[place]}, column {column} "
             f"({int(wrong.any(axis=1).sum())} such rows in the {len(rows)} just read); remove or impute them"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

@@ -122,7 +122,7 @@ def _scalars(raw: np.ndarray, source: str) -> np.ndarray:
                 f"{source}: the label in row {row} is missing; drop such rows or leave the labels out"
             )
         whole = whole and isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return raw if whole else raw.astype(str)
+    return raw if whole else np.array([str(value) for value in raw], dtype=object)
 
 
 def assemble(settings: DataSettings, source: Source) -> Dataset:

@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 
 from cce_ray.data.array_files import first_line, open_npy
-from cce_ray.data.sample_ids import SampleIds
+from cce_ray.data.sample_ids import SampleIds, shown
 
 HEADERS = ("label", "labels", "class", "target", "y")
 ID_HEADERS = ("id", "file")
@@ -47,7 +47,7 @@ class LabelFile:
             first = by_id.setdefault(name, row)
             if self.labels[first] != self.labels[row]:
                 raise ValueError(
-                    f"data.labels_path: '{name}' has two labels in '{self.path}'; keep one of them"
+                    f"data.labels_path: {shown(name)} has two labels in '{self.path}'; keep one of them"
                 )
         names: list[str] = list(samples)
         if names and names[0] not in by_id and samples.own is None:
@@ -56,8 +56,8 @@ class LabelFile:
         if missing:
             raise ValueError(
                 f"data.labels_path: {len(missing)} of {len(names)} samples have no label in '{self.path}' "
-                f"('{missing[0]}' is the first, its ids are like '{self.ids[0]}'); add them, or remove its "
-                f"column '{self.id_column}' if its lines are in the order of the samples"
+                f"({shown(missing[0])} is the first, its ids are like {shown(self.ids[0])}); add them, or "
+                f"remove its column '{self.id_column}' if its lines are in the order of the samples"
             )
         extra = len(by_id) - len(set(names))
         notes = (f"{extra} labels of '{self.path}' belong to no sample of the data",) if extra else ()
@@ -103,18 +103,18 @@ def read_labels(path: Path, column: str | None, id_column: str | None = None) ->
 
 
 def numbers_or_texts(cells: list[str]) -> np.ndarray:
-    """Integers where every cell is one (10 then sorts after 9; of any size, as objects beyond int64), else
-    float64 where every cell is a number, else text as it is written."""
-    if all(re.fullmatch(r"0|-?[1-9][0-9]*", cell) for cell in cells):
+    """Integers where every cell is one (10 then sorts after 9; up to 99 digits, as objects beyond int64),
+    else float64 where every cell is a number, else text as it is written."""
+    if all(re.fullmatch(r"0|-?[1-9][0-9]{0,98}", cell) for cell in cells):
         values = [int(cell) for cell in cells]
         small = all(-(2**63) <= value < 2**63 for value in values)
         return np.array(values, dtype=np.int64 if small else object)
-    if not any("_" in cell or re.fullmatch(r"-?0[0-9]+", cell) for cell in cells):
+    if not any("_" in cell or len(cell) > 100 or re.fullmatch(r"-?0[0-9]+", cell) for cell in cells):
         try:
             return np.array([float(cell) for cell in cells])
         except ValueError:
             pass
-    return np.array(cells)
+    return np.array(cells, dtype=object)  # not of a fixed width: one long cell would cost its length in all
 
 
 def _table(path: Path, rows: list[list[str]], column: str | None, id_column: str | None) -> LabelFile:
@@ -130,12 +130,12 @@ def _table(path: Path, rows: list[list[str]], column: str | None, id_column: str
         column = others[0]
     if column is None:
         raise ValueError(
-            f"data.label_key: '{path}' has {len(header)} columns ({', '.join(header)[:80]}); name the "
+            f"data.label_key: '{path}' has {len(header)} columns ({shown(', '.join(header))}); name the "
             "one with the labels"
         )
     if column not in header:
         raise ValueError(
-            f"data.label_key: '{path}' has no column '{column}'; it has {', '.join(header)[:200]}"
+            f"data.label_key: '{path}' has no column '{column}'; it has {shown(', '.join(header))}"
         )
     labels = numbers_or_texts([_cell(row, header.index(column), path) for row in rows[1:]])
     if ids is None:
@@ -145,7 +145,9 @@ def _table(path: Path, rows: list[list[str]], column: str | None, id_column: str
 
 def _cell(row: list[str], place: int, path: Path) -> str:
     if place >= len(row):
-        raise ValueError(f"data.labels_path: '{path}' has a line with {len(row)} cells ({row}); complete it")
+        raise ValueError(
+            f"data.labels_path: '{path}' has a line with {len(row)} cells ({row!s:.80}); complete it"
+        )
     cell = row[place].strip()
     if not cell:
         raise ValueError(f"data.labels_path: '{path}' has an empty cell in the line {row!s:.80}; fill it in")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 import numpy as np
 
-from cce_ray.data.array_files import FiniteCheck, first_line
+from cce_ray.data.array_files import FiniteCheck
 from cce_ray.data.node_copy import identity, node_copy
-from cce_ray.data.parquet_vectors import is_number, vectors
+from cce_ray.data.parquet_vectors import floats, is_number, vectors
+from cce_ray.data.reading import reading
 from cce_ray.data.reopening import must_exist, must_match
 from cce_ray.data.samples import MappedSamples
 
@@ -29,18 +30,23 @@ JUMPS = 16
 
 @contextmanager
 def parquet_file(path: Path, num_columns: int = 1) -> Iterator[pq.ParquetFile]:
-    """The file, to read ``num_columns`` of it; failures to read are told in one line (ValueError)."""
-    import pyarrow as pa
+    """The file, to read ``num_columns`` of it; ValueError, one line, for failures to read within.
+
+    Checksums of pages are compared where the writer has added them.
+    """
     import pyarrow.parquet as pq
 
-    buffer_size = max(STREAM_BYTES // num_columns, 2**16)
-    try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=buffer_size) as file:
-            yield file
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise ValueError(
-            f"data.path: '{path}' cannot be read as Parquet ({first_line(error)}); write it again"
-        ) from error
+    buffer_size = max(STREAM_BYTES // max(1, num_columns), 2**16)
+    with (
+        reading(path, "Parquet", remedy="write it again"),
+        pq.ParquetFile(
+            path, pre_buffer=False, buffer_size=buffer_size, page_checksum_verification=True
+        ) as file,
+    ):
+        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        if sum(groups) != file.metadata.num_rows or min(groups, default=0) < 0:
+            raise ValueError(f"it claims {file.metadata.num_rows} rows, and {sum(groups)} in its parts")
+        yield file
 
 
 @final
@@ -142,6 +148,8 @@ class ParquetSamples:
                 if skip < len(block):
                     yield block[skip:]
                 skip = max(0, skip - len(block))
+            if row != len(self):
+                raise ValueError(f"it claims {len(self)} rows and has {row}")
 
     def _measured(self) -> tuple[int, int]:
         with parquet_file(self._path, len(self._columns)) as file:
@@ -153,10 +161,7 @@ class ParquetSamples:
     def _embeddings(self, batch: pa.RecordBatch, row: int, length: set[int] | None = None) -> np.ndarray:
         """(n, D) float32 of the rows from ``row`` on, whose lists must be of ``length``, or of one length."""
         if is_number(batch.column(0).type):
-            columns = [
-                batch.column(place).to_numpy(zero_copy_only=False) for place in range(batch.num_columns)
-            ]
-            return np.stack([column.astype(np.float32) for column in columns], axis=1)
+            return np.stack([floats(column) for column in batch.columns], axis=1)
         try:
             block = vectors(batch.column(0))
             if length is not None and {block.shape[1]} != length:

@@ -92,7 +92,17 @@ def vectors(column: pa.Array) -> np.ndarray:
     while is_list(values.type):
         width *= _length(values)
         values = values.flatten()
-    return values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(column), width)
+    return floats(values).reshape(len(column), width)
+
+
+def floats(column: pa.Array) -> np.ndarray:
+    """Numbers as float32, missing ones as NaN."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):  # else missing ones would be None
+        column = column.cast(pa.uint8())
+    values: np.ndarray = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    return values
 
 
 def _length(lists: pa.Array) -> int:

@@ -7,6 +7,9 @@ from typing import Any, final
 
 import numpy as np
 
+SHOWN = 80
+"""Characters of a name in a message."""
+
 
 @final
 class SampleIds(Sequence[str]):
@@ -85,10 +88,10 @@ class SampleIds(Sequence[str]):
         for name in names:
             row = by_name.get(name, by_place.get(name))
             if row is None:
-                example = f" (they are called like '{self[0]}')" if len(self) else ""
-                raise ValueError(f"'{name}' is not a sample of the data{example}; correct the id")
+                example = f" (they are called like {shown(self[0])})" if len(self) else ""
+                raise ValueError(f"{shown(name)} is not a sample of the data{example}; correct the id")
             if row < 0:
-                raise ValueError(f"'{name}' is the id of several samples; use ids that differ")
+                raise ValueError(f"{shown(name)} is the id of several samples; use ids that differ")
             rows.append(row)
         return rows
 
@@ -141,6 +144,11 @@ class Chained(Sequence[str]):
         row = range(len(self))[index]
         part = int(np.searchsorted(self._ends, row, side="right"))
         return self._parts[part][row - int(self._ends[part]) + len(self._parts[part])]
+
+
+def shown(text: str) -> str:
+    """A text of the user's as a message gives it: quoted, in one line, not too long."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def ids_of(values: np.ndarray, what: str) -> np.ndarray:

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from cce_ray.config import read_yaml
 from cce_ray.console import RichListener
 from cce_ray.tuning import Options, Search, load_search, run_search
 from cce_ray.tuning.finals import read_outcome
@@ -31,6 +30,7 @@ from cce_ray.tuning.objectives import OBJECTIVES, merit, value_of
 from cce_ray.tuning.publishing import SUMMARY_FILE
 from cce_ray.tuning.records import read_trials, trial_folder
 from cce_ray.tuning.study import SEARCH_FILE
+from cce_ray.yaml_files import read_yaml
 
 CRITERIA = ("generalization", "silhouette", "mutual_information", "loss")
 ALONE = ("generalization", "silhouette", "stability", "mutual_information")

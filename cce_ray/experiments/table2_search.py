@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 
 from cce_ray.atomic import write_text
-from cce_ray.config import read_yaml
 from cce_ray.console import RichListener
 from cce_ray.experiments.cell import FOUND
 from cce_ray.tuning import Options, load_search, run_search
 from cce_ray.tuning.study import SEARCH_FILE
+from cce_ray.yaml_files import read_yaml
 
 TRIALS = 40
 COLUMNS = ("cifar10", "mnist")

@@ -20,7 +20,7 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
         ValueError: no such file, a damaged one, no backbone in it, or one of another shape.
     """
     if not path.is_file():
-        raise ValueError(f"model.weights: '{path}' is no file; give the model.pt of an earlier run")
+        raise ValueError(f"model.weights: '{path}' is not a file; give the model.pt of an earlier run")
     state = _state(path)
     own = backbone.state_dict()
     if not own:

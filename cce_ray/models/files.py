@@ -60,33 +60,57 @@ def load_model(
     from cce_ray.models import MODELS
 
     content = _read(Path(path))
-    settings = json.loads(content["settings"])
-    if settings["name"] not in MODELS:
+    try:
+        settings, metadata = json.loads(content["settings"]), json.loads(content["metadata"])
+        name = settings["name"]
+        if name in MODELS:
+            assert isinstance(metadata, dict)
+            return _rebuild(settings, content).to(device).eval(), metadata
+    except Exception as error:  # sound tensors and texts that another program wrote may hold anything
         raise ValueError(
-            f"model: '{path}' holds a model '{settings['name']}', unknown here; known: {', '.join(MODELS)}"
-        )
+            f"model: '{path}' is damaged or not a model of cce_ray (its parts do not fit together); "
+            "train again"
+        ) from error
+    raise ValueError(f"model: '{path}' holds a model {name!r}, unknown here; known: {', '.join(MODELS)}")
+
+
+def _rebuild(settings: dict[str, Any], content: dict[str, Any]) -> Classifier:
+    """The classifier of a file's content, which must fit together; raises anything where it does not."""
+    from cce_ray.models import MODELS
+
     state = content["state"]
-    classifier = MODELS[settings["name"]](**settings).build(
-        content["input_shape"], content["num_clusters"], shift=state["shift"], scale=state["scale"]
-    )
+    own = MODELS[settings["name"]](**{key: value for key, value in settings.items() if key != "weights"})
+
+    def build() -> Classifier:
+        shape, num_clusters = content["input_shape"], content["num_clusters"]
+        return own.build(shape, num_clusters, shift=state["shift"], scale=state["scale"])
+
+    with torch.device("meta"):  # takes no memory, whatever the file claims
+        shapes = {key: tensor.shape for key, tensor in build().state_dict().items()}
+    if shapes != {key: tensor.shape for key, tensor in state.items()}:
+        raise ValueError("the settings are those of other weights")
+    classifier = build()
     classifier.load_state_dict(state)
-    return classifier.to(device).eval(), json.loads(content["metadata"])
+    return classifier
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"model: '{path}' is no file; give the model file that 'cce train' wrote")
+        raise ValueError(f"model: '{path}' is not a file; give the model file that 'cce train' wrote")
     try:
         content = read_tensors(path)
     except ValueError as error:
         raise ValueError(
-            f"model: '{path}' is damaged or no model of cce_ray ({error}); train again"
+            f"model: '{path}' is damaged or not a model of cce_ray ({error}); train again"
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(
-            f"model: '{path}' is no model of cce_ray; give the model file that 'cce train' wrote"
+            f"model: '{path}' is not a model of cce_ray; give the model file that 'cce train' wrote"
         )
-    if content["version"] > VERSION:
+    version = content.get("version")
+    if not isinstance(version, int):
+        raise ValueError(f"model: '{path}' is damaged (it has no version); train again")
+    if version > VERSION:
         raise ValueError(
             f"model: '{path}' was written by a newer cce_ray; upgrade with 'pip install -U cce_ray'"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from cce_ray.tensor_file import read_tensors
 
 WRAPPERS = ("state_dict", "model")
 """Entries of a checkpoint under which the weights may lie."""
@@ -48,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(
-            f"--weights: '{path}' is no file; give the file of a state_dict, or default, or random"
+            f"--weights: '{path}' is not a file; give the file of a state_dict, or default, or random"
         )
     content = _content(path)
     if isinstance(content, Mapping) and str(content.get("format")).startswith("cce_ray."):
@@ -114,10 +117,7 @@ def _content(path: Path) -> Any:
                 ".pth file"
             ) from error
     else:
-
-        def load(file: Path) -> Any:
-            return torch.load(file, map_location="cpu", weights_only=True)
-
+        load = _load_torch
     try:
         return load(path)
     except Exception as error:  # torch's reader raises anything on foreign bytes, IndexError included
@@ -125,6 +125,13 @@ def _content(path: Path) -> Any:
             f"--weights: '{path}' is damaged, or holds more than tensors and plain values; save the "
             "network's state_dict()"
         ) from error
+
+
+def _load_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        return read_tensors(path)
+    # Files of torch before 1.6 are not archives, and have no checksums to compare.
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _misfit(path: Path, name: str, told: str, key: str) -> str:

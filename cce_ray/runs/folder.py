@@ -8,8 +8,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter
 
 from cce_ray.atomic import write_text
 from cce_ray.config import RunConfig, flatten, is_name, load_config
@@ -153,10 +156,20 @@ def write_json(path: Path, values: Any) -> None:
 def read_record(path: Path, kind: type[Record]) -> Record | None:
     """The dataclass that `write_json` wrote as a mapping, None without a file; ValueError if damaged."""
     try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    try:
+        values = json.loads(text.decode("utf-8"))
+        record = kind(**values)
+        _types_of(cast(Any, kind)).validate_python(values)
+    except Exception as error:  # RecursionError for deeply nested lists, say
         raise ValueError(
             f"{path}: damaged, or of another version; delete it, and --resume makes it again"
-        ) from None
+        ) from error
+    return record
+
+
+@cache
+def _types_of(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import final
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset
 from cce_ray.data.batches import share, to_device
+from cce_ray.data.sample_ids import shown
 
 KEY = "supervision"
 
@@ -79,7 +81,7 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
     """{row: cluster} of a file with columns id (or file) and label."""
     key = f"{KEY}.labels_path"
     if not path.is_file():
-        raise ValueError(f"{key}: '{path}' is no file; give a .csv with the columns id and label")
+        raise ValueError(f"{key}: '{path}' is not a file; give a .csv with the columns id and label")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
@@ -87,7 +89,7 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
             id_column = "id" if "id" in header else "file"
             if not {id_column, "label"} <= header:
                 raise ValueError(
-                    f"{key}: '{path}' needs the columns id and label; it has {reader.fieldnames}"
+                    f"{key}: '{path}' needs the columns id and label; it has {reader.fieldnames!s:.200}"
                 )
             lines = [(line[id_column], line["label"]) for line in reader]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -100,7 +102,7 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
     for row, (name, label) in zip(rows, lines, strict=True):
         cluster = cluster_of(label, dataset, key)
         if told.setdefault(row, cluster) != cluster:
-            raise ValueError(f"{key}: '{name}' has two labels; keep one of them")
+            raise ValueError(f"{key}: {shown(name)} has two labels; keep one of them")
     return told
 
 
@@ -109,13 +111,16 @@ def cluster_of(label: str, dataset: Dataset, key: str) -> int:
     names = dataset.class_names or ()
     if label in names:
         cluster = names.index(label)
-    elif label.isdecimal():
+    elif re.fullmatch("[0-9]{1,18}", label):
         cluster = int(label)
     else:
-        raise ValueError(f"{key}: '{label}' is no class of the data and no number; use one of {names[:10]}")
+        raise ValueError(
+            f"{key}: {shown(label)} is not a class of the data nor a number; use one of {names[:10]}"
+        )
     if cluster >= dataset.num_clusters:
         raise ValueError(
-            f"{key}: label '{label}' is cluster {cluster} of {dataset.num_clusters}; raise data.num_clusters"
+            f"{key}: label {shown(label)} is cluster {cluster} of {dataset.num_clusters}; raise "
+            "data.num_clusters"
         )
     return cluster
 

@@ -17,13 +17,13 @@ from cce_ray.config import (
     assignments_of,
     flatten,
     is_name,
-    read_yaml,
     validate,
 )
 from cce_ray.runs import load_run
 from cce_ray.settings import Settings
 from cce_ray.tuning.objectives import OBJECTIVES
 from cce_ray.tuning.space import Knob, Sample, draw, in_order
+from cce_ray.yaml_files import read_yaml
 
 Kind = Literal["int", "float"]
 

@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from cce_ray.atomic import write_text
-from cce_ray.config import flatten, read_yaml, validate
+from cce_ray.config import flatten, validate
 from cce_ray.runs.folder import free_names, latest, occupied
 from cce_ray.tuning.records import TrialRecord, read_trials
 from cce_ray.tuning.settings import Search
+from cce_ray.yaml_files import read_yaml
 
 SEARCH_FILE = "search.yaml"
 BUDGET, JOINT = "budget", "joint"

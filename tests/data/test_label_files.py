@@ -26,7 +26,7 @@ def test_text_files(tmp_path: Path, name: str, content: str, column: str | None,
     (tmp_path / name).write_text(content, encoding="utf-8")
     labels = read_labels(tmp_path / name, column).labels
     assert labels.tolist() == expected
-    assert labels.dtype.kind == {int: "i", float: "f", str: "U"}[type(expected[0])]
+    assert labels.dtype.kind == {int: "i", float: "f", str: "O"}[type(expected[0])]
 
 
 def test_numpy_files(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_label_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("cells", "kind"),
-    [(["1", "10"], "i"), (["01", "1"], "U"), (["1_0", "10"], "U"), (["1.0", "2"], "f"), (["-3", "4"], "i")],
+    [(["1", "10"], "i"), (["01", "1"], "O"), (["1_0", "10"], "O"), (["1.0", "2"], "f"), (["-3", "4"], "i")],
 )
 def test_what_is_written_differently_stays_apart(tmp_path: Path, cells: list[str], kind: str) -> None:
     (tmp_path / "y.txt").write_text("\n".join(cells))

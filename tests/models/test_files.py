@@ -48,16 +48,16 @@ def test_metadata_that_cannot_travel_fails_before_anything_is_written(tmp_path: 
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    assert "is no file" in refused(tmp_path / "missing.pt")
-    assert "is no file" in refused(tmp_path)
+    assert "is not a file" in refused(tmp_path / "missing.pt")
+    assert "is not a file" in refused(tmp_path)
     foreign = tmp_path / "foreign.pt"
     for content in (b"", b"text", b"\x00" * 500):
         foreign.write_bytes(content)
-        assert "damaged or no model of cce_ray" in refused(foreign)
+        assert "damaged or not a model of cce_ray" in refused(foreign)
     torch.save({"weights": torch.ones(2)}, foreign)
-    assert "is no model of cce_ray" in refused(foreign)
+    assert "is not a model of cce_ray" in refused(foreign)
     torch.save([1, 2], foreign)
-    assert "is no model of cce_ray" in refused(foreign)
+    assert "is not a model of cce_ray" in refused(foreign)
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
@@ -66,7 +66,7 @@ def test_truncated_files_are_refused(tmp_path: Path, keep: float) -> None:
     save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
-    assert "damaged or no model" in refused(path)
+    assert "damaged or not a model" in refused(path)
 
 
 def test_flipped_bits_in_the_weights_are_refused(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     plain.write_bytes(pickle.dumps(Malicious()))
     torch.save({"format": "cce_ray.model", "state": Malicious()}, zipped)
     for path in (plain, zipped):
-        assert "damaged or no model" in refused(path)
+        assert "damaged or not a model" in refused(path)
     assert not mark.exists()
 
 

@@ -163,7 +163,7 @@ def test_bad_names_sizes_and_files_are_one_line_with_a_remedy(tmp_path: Path, re
     assert "did you mean resnet50" in refusal("ResNet-50")
     assert "use e.g. resnet50" in refusal("clip")
     assert "--image-size: vit_b_32 takes no images of 50x50" in refusal("vit_b_32", "random", 50)
-    assert "'nowhere.pth' is no file" in refusal("resnet18", "nowhere.pth")
+    assert "'nowhere.pth' is not a file" in refusal("resnet18", "nowhere.pth")
     path = tmp_path / "file.pth"
     path.write_bytes(os.urandom(1000))
     assert "is damaged, or holds more than tensors" in refusal("resnet18", str(path))

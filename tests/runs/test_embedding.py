@@ -165,8 +165,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
     refused("digits", tmp_path / "features.csv", r"must end in \.parquet")
     refused("digits", tmp_path / "missing" / "features.parquet", "does not exist; make it first")
     refused("digits", output, "--backbone: .*'resnet19'; did you mean resnet1", backbone="resnet19")
-    refused("digits", output, "'run/model.pt' is no file", backbone="run/model.pt")
-    refused("digits", output, "--weights: 'w.pth' is no file", weights="w.pth")
+    refused("digits", output, "'run/model.pt' is not a file", backbone="run/model.pt")
+    refused("digits", output, "--weights: 'w.pth' is not a file", weights="w.pth")
     refused("digitz", output, "no such file or folder, nor a data set")
     refused("digits", output, "settings of the data only", overrides=["optimizer.epochs=3"])
     refused("digits", output, r"data\.split: 0\.5", **RANDOM, overrides=["data.split=0.5"])
@@ -227,5 +227,5 @@ def test_the_command_prints_json_and_an_error_as_one_line(tmp_path: Path) -> Non
     command += ["--weights", "missing.pth"]
     failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert failed.returncode == 2
-    assert failed.stderr.startswith("error: --weights: 'missing.pth' is no file") and not failed.stdout
+    assert failed.stderr.startswith("error: --weights: 'missing.pth' is not a file") and not failed.stdout
     assert failed.stderr.count("\n") == 1
