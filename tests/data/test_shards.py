@@ -173,7 +173,7 @@ def test_parquet_shards_that_do_not_fit_are_told_in_one_line(
 
 def test_a_folder_without_shards_says_what_may_lie_there(tmp_path: Path) -> None:
     (tmp_path / "x.png").touch()
-    with pytest.raises(ValueError, match=r"^data\.path: .* is no file; .* fill it with shards, \.npy or"):
+    with pytest.raises(ValueError, match=r"^data\.path: .* is not a file; .* fill it with shards, \.npy or"):
         load(tmp_path)
     np.savez(tmp_path / "x.npz", x=FEATURES)
     with pytest.raises(ValueError, match=r"^data\.path: .* holds \.npz files; keep shards of one kind"):

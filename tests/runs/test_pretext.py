@@ -61,7 +61,7 @@ def test_weights_that_do_not_fit_are_one_line(pretext: Path, tmp_path: Path) -> 
     def build(*overrides: str) -> None:
         load_config(None, [*BASE, *overrides])[0].model.build((1, 8, 8), 10)
 
-    with pytest.raises(ValueError, match=r"^model.weights: '.*gone.pt' is no file"):
+    with pytest.raises(ValueError, match=r"^model.weights: '.*gone.pt' is not a file"):
         build(f"model.weights={tmp_path / 'gone.pt'}")
     (tmp_path / "text.pt").write_text("no tensors")
     with pytest.raises(ValueError, match=r"^model.weights: '.*text.pt': it is cut short or of another kind"):

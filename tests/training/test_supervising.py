@@ -65,11 +65,11 @@ def test_a_file_names_samples_and_classes(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("id,label\nnobody,3\n", "'nobody' is not a sample of the data"),
-        ("id,label\n3,seven\n", "'seven' is no class of the data"),
+        ("id,label\n3,seven\n", "'seven' is not a class of the data"),
         ("id,label\n3,10\n", "label '10' is cluster 10 of 10; raise data.num_clusters"),
         ("id,label\n", "0 of its samples are trained on, fewer than the 10 clusters"),
         ("id,label\n3,1\n4,2\n", "2 of its samples are trained on, fewer than the 10 clusters"),
-        ("id,label\n3\n", "'' is no class of the data"),
+        ("id,label\n3\n", "'' is not a class of the data"),
         ("id,label\n3,1\n3,2\n", "'3' has two labels; keep one of them"),
         ("id,label\n3," + "x" * 200_000, "cannot be read as .csv .*; save it as UTF-8 text"),
         ("name,label\n3,1\n", "needs the columns id and label"),
