@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import time
@@ -155,7 +156,10 @@ def print_search(summary: SearchSummary) -> None:
     saved = 1 - summary.epochs / max(1, summary.epochs_full)
     console.print(Text(f"  {summary.epochs} epochs trained, {saved:.0%} saved"))
     places = [
-        ("train it", f"{launcher()}cce train {short(Path(summary.best))} --seeds {max(1, summary.seeds)}"),
+        (
+            "train it",
+            f"{launcher()}cce train {shlex.quote(short(Path(summary.best)))} --seeds {max(1, summary.seeds)}",
+        ),
         ("leaderboard", short(Path(summary.page))),
         ("model", short(Path(summary.model)) if summary.model else "-"),
     ]

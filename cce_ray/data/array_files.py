@@ -43,6 +43,12 @@ def open_npy(path: Path, field: str) -> np.ndarray:
         return np.memmap(path, header.dtype, "r", header.offset, header.shape, header.order)
 
 
+def npz_names(path: Path) -> list[str]:
+    """The arrays of an .npz file. Raises ValueError for a damaged file."""
+    with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
 def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) -> str | None:
     """``key`` if the .npz file has such an array, or the first of ``usual_keys`` that it has.
 
@@ -51,8 +57,7 @@ def npz_key(path: Path, key: str | None, usual_keys: Sequence[str], field: str) 
     Raises:
         ValueError: no such array, or a damaged file.
     """
-    with reading(path, "an .npz file"), zipfile.ZipFile(path) as archive:
-        present = [name.removesuffix(".npy") for name in archive.namelist()]
+    present = npz_names(path)
     names = printable(", ".join(present))[:200]
     if key is not None:
         if key in present:

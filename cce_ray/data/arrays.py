@@ -12,12 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal, final
 import numpy as np
 from pydantic import BeforeValidator
 
-from cce_ray.data.array_files import ArrayFile, FiniteCheck, npz_key, open_npz
+from cce_ray.data.array_files import ArrayFile, FiniteCheck, npz_key, npz_names, open_npz
 from cce_ray.data.augmentation import CAUTIOUS, AugmentationSettings
 from cce_ray.data.data_settings import AbsolutePath, DataSettings
 from cce_ray.data.dataset import Source, encode_labels
 from cce_ray.data.label_files import read_labels
 from cce_ray.data.parquet import Request, open_parquet
+from cce_ray.data.parquet_samples import parquet_file
 from cce_ray.data.sample_ids import SampleIds, ids_of
 from cce_ray.data.samples import ArraySamples, MappedSamples, Samples, in_memory
 from cce_ray.data.shards import Shard, joined, list_shards
@@ -136,7 +137,7 @@ class Arrays(DataSettings):
                 return open_parquet(path, request)
             case ".npy":
                 for setting in ("id_key", "columns"):
-                    if setting in self.model_fields_set and getattr(self, setting) is not None:
+                    if getattr(self, setting) is not None:
                         raise ValueError(
                             f"data.{setting}: '{path}' is an array without names; leave it out, or give a "
                             ".parquet file"
@@ -178,6 +179,23 @@ class Arrays(DataSettings):
             return _whole_intensities(stored, file)
         reopen = partial(file.reopen, stored.shape, stored.dtype)
         return MappedSamples(stored, FiniteCheck(file.path, images=images), reopen)
+
+
+def names_in(path: Path) -> list[str]:
+    """The columns of a Parquet file, or the arrays of an .npz; of shards those of the first; else none.
+
+    Raises:
+        ValueError: a damaged file.
+    """
+    if path.is_dir():
+        path = list_shards(path, aside=None)[0]
+    match path.suffix.lower():
+        case ".parquet":
+            with parquet_file(path) as file:
+                return list(file.schema_arrow.names)
+        case ".npz":
+            return npz_names(path)
+    return []
 
 
 def _whole_intensities(stored: np.ndarray, file: ArrayFile) -> Samples:

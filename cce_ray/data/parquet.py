@@ -173,7 +173,7 @@ class _Table:
     def _vector_column(self, name: str) -> str:
         if name not in self.names:
             raise ValueError(
-                f"data.key: '{self.path}' has no list column '{name}'; it has {self._all_names()}"
+                f"data.key: '{self.path}' has no list column '{name}'; it has {self._all_names()}: name one"
             )
         if not self._holds_vectors(name):
             kind = self.schema.field(name).type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def facts(config: RunConfig, dataset: Dataset, summary: RunSummary) -> dict[str,
 
 def label_command(summary: RunSummary) -> str:
     """The command that labels new data with the kept model."""
-    return f"{launcher()}cce predict {short(Path(summary.output_dir))} DATA -o labels.csv"
+    return f"{launcher()}cce predict {shlex.quote(short(Path(summary.output_dir)))} DATA -o labels.csv"
 
 
 def ui_command(summary: RunSummary) -> str | None:
@@ -140,7 +141,7 @@ def ui_command(summary: RunSummary) -> str | None:
 def launcher() -> str:
     """What a person must type before `cce` or `mlflow` if this process was started by `uv run`."""
     uv = os.environ.get("UV")
-    return f"{short(Path(uv))} run " if uv else ""
+    return f"{shlex.quote(short(Path(uv)))} run " if uv else ""
 
 
 def short(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cce_ray.config import assignments_of, load_config
 from cce_ray.data import DATASETS, Dataset, DataSettings
+from cce_ray.data.arrays import names_in
 from cce_ray.data.image_listing import list_images
 from cce_ray.data.shards import is_shard
 from cce_ray.runs.folder import is_run
@@ -150,8 +151,12 @@ def training_values(
         values |= EARLIER_DEPTHS
     kept = {key: trained.get(key) for key in ("root", "key", "channels", "columns", "label_key")}
     kept |= dict(remembered)
-    if name == "arrays" and not _is_table(Path(data).expanduser()):
-        kept["columns"] = None  # arrays have no names
+    if name == "arrays":
+        path = Path(data).expanduser()
+        if not _is_table(path):
+            kept["columns"] = None  # arrays have no names
+        if (own := trained.get("id_key")) in names_in(path):  # new data need not have the ids
+            kept["id_key"] = own
     return values | {key: value for key, value in kept.items() if value is not None}
 
 
@@ -188,7 +193,9 @@ def _is_table(path: Path) -> bool:
 def check_shape(data: str, dataset: Dataset, input_shape: Sequence[int]) -> None:
     """ValueError if the samples are none of those that a model takes."""
     if tuple(dataset.samples.shape) != tuple(input_shape):
+        columns = ", ".join(dataset.reading.get("columns", ()))[:80]
+        remedy = f"set data.columns to its features (now {columns})" if columns else ""
         raise ValueError(
             f"{data}: samples of shape {tuple(dataset.samples.shape)}, but the model takes "
-            f"{tuple(input_shape)}; give data like those it was trained on"
+            f"{tuple(input_shape)}; {remedy or 'give data like those it was trained on'}"
         )

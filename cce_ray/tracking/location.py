@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _PREFIX = "sqlite:///"
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -29,7 +29,7 @@ class Location:
     @property
     def database(self) -> Path | None:
         """The SQLite file, if that is what the URI names."""
-        return Path(self.uri.removeprefix(_PREFIX)) if self.uri.startswith(_PREFIX) else None
+        return _database_of(self.uri) if self.uri.startswith(_PREFIX) else None
 
     @property
     def shown(self) -> str:
@@ -63,14 +63,14 @@ def locate(uri: str | None, output_dir: Path, environment: Mapping[str, str] = o
     started. Raises ValueError for a URI that keeps nothing or that MLflow does not support any more.
     """
     output_dir = output_dir.absolute()
-    wanted = uri or environment.get("MLFLOW_TRACKING_URI") or f"{_PREFIX}{output_dir / 'mlflow.db'}"
+    wanted = uri or environment.get("MLFLOW_TRACKING_URI") or _sqlite_uri(output_dir / "mlflow.db")
     scheme = urlsplit(wanted).scheme.partition("+")[0]
     if scheme == "sqlite":
-        path = wanted.removeprefix(_PREFIX)
-        if path == wanted or path in ("", ":memory:"):
+        database = _database_of(wanted) if wanted.startswith(_PREFIX) else None
+        if database is None or str(database) in (".", ":memory:"):
             raise ValueError(f"tracking.uri: {wanted!r} keeps nothing; write sqlite:///FILE.db")
-        database = Path(path).expanduser().absolute()
-        return Location(f"{_PREFIX}{database}", (database.parent / "mlartifacts").as_uri())
+        database = database.expanduser().absolute()
+        return Location(_sqlite_uri(database), (database.parent / "mlartifacts").as_uri())
     if scheme in ("http", "https", "databricks") or wanted == "databricks":
         return Location(wanted, None)
     if scheme in _PORTS:
@@ -79,6 +79,16 @@ def locate(uri: str | None, output_dir: Path, environment: Mapping[str, str] = o
         f"tracking.uri: {wanted!r} is no store that MLflow supports (its file store is gone);"
         " write sqlite:///FILE.db, http://HOST:PORT or postgresql://..."
     )
+
+
+def _sqlite_uri(database: Path) -> str:
+    """The URI that leads SQLAlchemy to a file: it decodes %, and takes what follows a ? for options."""
+    return _PREFIX + str(database).replace("%", "%25").replace("?", "%3F")
+
+
+def _database_of(uri: str) -> Path:
+    """The file that SQLAlchemy opens for a URI."""
+    return Path(unquote(uri.removeprefix(_PREFIX).partition("?")[0]))
 
 
 def check(location: Location) -> None:

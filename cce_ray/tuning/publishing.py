@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -84,7 +85,9 @@ def publish(study: Study, plan: StudyPlan, parent: TrackedRun, tracker: Tracker)
     folder = study.folder
     run_file = best_run(study, plan, record.sample)
     rows, plots = leaderboard(study, ranking), pictures(study)
-    command = f"{launcher()}cce train {short(folder / BEST_FILE)} --seeds {len(final_seeds(study))}"
+    command = (
+        f"{launcher()}cce train {shlex.quote(short(folder / BEST_FILE))} --seeds {len(final_seeds(study))}"
+    )
     write_text(folder / "leaderboard.csv", to_csv(rows))
     write_text(folder / "leaderboard.html", to_html(study, rows, ranking, plots, run_file, command))
     for name, png in plots.items():

@@ -147,6 +147,11 @@ def test_rows_are_numbered_by_their_place_in_the_data(tmp_path: Path) -> None:
         tmp_path / "tail", "data=arrays", f"data.path={path}", "data.imbalance=5", "data.id_key=paper"
     )
     assert min(pyarrow.csv.read_csv(Path(tail) / "clusters.csv")["id"].to_pylist()) >= 5000
+    # New data carry their ids along where they have them, and need not have any.
+    predict_file(tail, str(path), tmp_path / "again.csv")
+    assert pyarrow.csv.read_csv(tmp_path / "again.csv")["id"].to_pylist() == list(range(5000, 5060))
+    predict_file(tail, str(table(tmp_path / "without.parquet", blobs())), tmp_path / "without.csv")
+    assert pyarrow.csv.read_csv(tmp_path / "without.csv")["id"].to_pylist() == list(range(60))
 
 
 def test_a_limit_leaves_images_their_names_and_places(tmp_path: Path) -> None:

@@ -105,3 +105,13 @@ def test_checking_leaves_an_existing_database_as_it_is(tmp_path: Path) -> None:
     check(locate(None, tmp_path, {}))
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", ["run #7", "a?b", "c%20d", "it's é", "plain"])
+def test_the_store_of_any_folder_is_the_file_that_sqlalchemy_opens(tmp_path: Path, name: str) -> None:
+    from sqlalchemy.engine import make_url
+
+    location = locate(None, tmp_path / name, {})
+    assert location.database == tmp_path / name / "mlflow.db"
+    assert make_url(location.uri).database == str(location.database)
+    assert locate(location.uri, tmp_path, {}) == location
