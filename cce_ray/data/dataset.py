@@ -114,8 +114,8 @@ def _scalars(raw: np.ndarray, source: str) -> np.ndarray:
     for row, value in enumerate(raw):
         if isinstance(value, list | tuple | dict | set | np.ndarray):
             raise ValueError(
-                f"{source}: the label in row {row} is a {type(value).__name__} ({str(value)[:40]}); give one "
-                "class per sample"
+                f"{source}: the label in row {row} is not one value ({' '.join(str(value).split())[:40]}); give "
+                "one class per sample"
             )
         if value is None or value != value:
             raise ValueError(

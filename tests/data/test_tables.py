@@ -189,7 +189,9 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_labels_that_are_lists_name_the_setting(tmp_path: Path) -> None:
     path = written(tmp_path, {"embedding": list(FEATURES), "label": [[int(k)] for k in CLASSES]})
-    with pytest.raises(ValueError, match=r"^data\.label_key: the label in row 0 is a ndarray") as caught:
+    with pytest.raises(
+        ValueError, match=r"^data\.label_key: the label in row 0 is not one value \(\[0\]\)"
+    ) as caught:
         load(path)
     assert "\n" not in str(caught.value)
     assert load(path, labels="none").samples.shape == (SIZE,)
