@@ -113,9 +113,9 @@ def _scalars(raw: np.ndarray, source: str) -> np.ndarray:
     whole = True
     for row, value in enumerate(raw):
         if isinstance(value, list | tuple | dict | set | np.ndarray):
+            shown = " ".join(str(value).split())[:40]
             raise ValueError(
-                f"{source}: the label in row {row} is not one value ({' '.join(str(value).split())[:40]}); give "
-                "one class per sample"
+                f"{source}: the label in row {row} is not one value ({shown}); give one class per sample"
             )
         if value is None or value != value:
             raise ValueError(
