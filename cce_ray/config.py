@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import date
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -25,7 +22,8 @@ from cce_ray.runtime import RuntimeSettings
 from cce_ray.settings import Settings
 from cce_ray.supervision import SupervisionSettings
 from cce_ray.tracking import TrackingSettings
-from cce_ray.yaml_files import UniqueKeyLoader, read_yaml
+from cce_ray.typed_values import plain_types, typed_value
+from cce_ray.yaml_files import read_yaml
 
 REGISTRIES: dict[str, Mapping[str, type[Settings]]] = {"data": DATASETS, "model": MODELS, "method": METHODS}
 """Sections whose keys depend on their `name`."""
@@ -226,11 +224,7 @@ def assignments_of(overrides: Overrides) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """'a.b=value' -> ('a.b', value), by the type of the setting.
-
-    Paths, URIs and names are taken as typed, whatever they look like to YAML ('o/run #7', '2024', 'on'); a
-    setting that may be empty is emptied by 'null' or by nothing. A list of names may have brackets or none.
-    Every other value is read as YAML.
+    """'a.b=value' -> ('a.b', value), read by the type of the setting: see `typed_value`.
 
     Raises:
         ValueError: no '=', or no key.
@@ -239,28 +233,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key = key.strip()
     if not separator or not key:
         raise ValueError(f"--set {text}: write it as key=value, for example --set optimizer.epochs=20")
-    kinds = accepted_types(key)
-    if kinds and kinds <= {str, Path, NoneType}:
-        return key, None if NoneType in kinds and value in ("", "null") else value
-    try:
-        read = yaml.load(value, UniqueKeyLoader)
-    except Exception:  # whatever is not YAML, however deep, is text; the setting's own check refuses it
-        return key, value
-    if kinds and kinds <= {tuple[str, ...], NoneType} and read is not None:
-        return key, names_of(value)
-    return key, read
-
-
-def names_of(text: str) -> list[str]:
-    """The names in 'a, b' or '[a, b]', as typed; a JSON list of texts may hold names with commas."""
-    with suppress(ValueError):
-        names = json.loads(text)
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return names
-    inner = text.strip()
-    if inner.startswith("[") and inner.endswith("]"):
-        inner = inner[1:-1]
-    return [name.strip() for name in inner.split(",") if name.strip()]
+    return key, typed_value(value, accepted_types(key))
 
 
 @cache
@@ -274,26 +247,14 @@ def accepted_types(key: str) -> frozenset[Any]:
         return frozenset()
     field = RunConfig.model_fields[section]
     if not name:
-        return frozenset(_members(field.annotation))
+        return frozenset(plain_types(field.annotation))
     kinds: list[Any] = list(REGISTRIES[section].values()) if section in REGISTRIES else [field.annotation]
     fields = [
         kind.model_fields[name]
         for kind in kinds
         if isinstance(kind, type) and issubclass(kind, BaseModel) and name in kind.model_fields
     ]
-    return frozenset(member for leaf in fields for member in _members(leaf.annotation))
-
-
-def _members(annotation: Any) -> set[Any]:
-    """The plain types in an annotation."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _members(inner[0])
-    if origin in (Union, UnionType):
-        return {member for part in inner for member in _members(part)}
-    if origin is Literal:
-        return {type(value) for value in inner}
-    return {annotation}
+    return frozenset(member for leaf in fields for member in plain_types(leaf.annotation))
 
 
 def is_name(key: str) -> bool:

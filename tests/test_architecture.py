@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cce_ray"
 
-LEAVES = {"settings", "atomic", "tensor_file", "yaml_files"}
+LEAVES = {"settings", "atomic", "tensor_file", "yaml_files", "typed_values"}
 CONFIG = {
     "data",
     "models",
@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "atomic": set(),
     "tensor_file": set(),
     "yaml_files": set(),
+    "typed_values": {"yaml_files"},
     "losses": set(),
     "pseudo_labels": set(),
     "models": set(),

@@ -191,7 +191,7 @@ class _Table:
         )
 
     def _usual_vector(self) -> str | None:
-        """The column of vectors to use without being told; None where all columns are plain values.
+        """The column of vectors to use unless one is named; None where all columns are plain values.
 
         Raises ValueError where there are several, or one that may hold vectors cannot be read.
         """
@@ -248,7 +248,7 @@ class _Table:
         return features, (*notes, *self._left_out(features, (*labels, *ids)))
 
     def _left_out(self, chosen: Sequence[str], said: Sequence[str]) -> tuple[str, ...]:
-        """The note on other columns that are not used, but for ids, which nobody expects among features."""
+        """The note on other columns that are not used, but for ids, which are not expected among features."""
         aside = {*chosen, *said, self.label_column, self.id_column, *_index_columns(self.schema)}
         others = [name for name in self.names if name not in aside and not looks_like_ids(name)]
         return (f"columns not used as features: {_some(others)}",) if others else ()

@@ -39,7 +39,7 @@ class TrackedRun(Protocol):
         """Log the file that `cce_ray.models.save_model` wrote as a servable model; returns its URI.
 
         ``input_example`` (n, *input shape) are a few samples in the type the model will be called with; a
-        table where its columns are told apart by name.
+        table where its columns have names.
         Registered under ``register_as``, else the settings' ``register_model``, if there is one; its new
         version takes ``alias`` over.
         """

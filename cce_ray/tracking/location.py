@@ -63,20 +63,20 @@ def locate(uri: str | None, output_dir: Path, environment: Mapping[str, str] = o
     started. Raises ValueError for a URI that keeps nothing or that MLflow does not support any more.
     """
     output_dir = output_dir.absolute()
-    wanted = uri or environment.get("MLFLOW_TRACKING_URI") or _sqlite_uri(output_dir / "mlflow.db")
-    scheme = urlsplit(wanted).scheme.partition("+")[0]
+    requested = uri or environment.get("MLFLOW_TRACKING_URI") or _sqlite_uri(output_dir / "mlflow.db")
+    scheme = urlsplit(requested).scheme.partition("+")[0]
     if scheme == "sqlite":
-        database = _database_of(wanted) if wanted.startswith(_PREFIX) else None
+        database = _database_of(requested) if requested.startswith(_PREFIX) else None
         if database is None or str(database) in (".", ":memory:"):
-            raise ValueError(f"tracking.uri: {wanted!r} keeps nothing; write sqlite:///FILE.db")
+            raise ValueError(f"tracking.uri: {requested!r} keeps nothing; write sqlite:///FILE.db")
         database = database.expanduser().absolute()
         return Location(_sqlite_uri(database), (database.parent / "mlartifacts").as_uri())
-    if scheme in ("http", "https", "databricks") or wanted == "databricks":
-        return Location(wanted, None)
+    if scheme in ("http", "https", "databricks") or requested == "databricks":
+        return Location(requested, None)
     if scheme in _PORTS:
-        return Location(wanted, (output_dir / "mlartifacts").as_uri())
+        return Location(requested, (output_dir / "mlartifacts").as_uri())
     raise ValueError(
-        f"tracking.uri: {wanted!r} is no store that MLflow supports (its file store is gone);"
+        f"tracking.uri: {requested!r} is no store that MLflow supports (its file store is gone);"
         " write sqlite:///FILE.db, http://HOST:PORT or postgresql://..."
     )
 

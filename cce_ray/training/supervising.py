@@ -98,12 +98,12 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
         rows = dataset.ids.rows_of(name for name, _ in lines)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
-    told: dict[int, int] = {}
+    clusters: dict[int, int] = {}
     for row, (name, label) in zip(rows, lines, strict=True):
         cluster = cluster_of(label, dataset, key)
-        if told.setdefault(row, cluster) != cluster:
+        if clusters.setdefault(row, cluster) != cluster:
             raise ValueError(f"{key}: {shown(name)} has two labels; keep one of them")
-    return told
+    return clusters
 
 
 def cluster_of(label: str, dataset: Dataset, key: str) -> int:
