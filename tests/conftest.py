@@ -1,7 +1,10 @@
 import os
+import socket
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # torch.compile imports setuptools late. Deep in a whole run of the tests it once found the standard library's
 # distutils loaded then, which setuptools refuses; nobody can load it before setuptools now.
@@ -11,16 +14,44 @@ with suppress(ImportError):
 # Tests that start Ray by themselves: below `uv run` its workers would build environments of their own.
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
+# A test has one limit, the runner's (`timeout` in pyproject.toml): a busy machine may be twenty times slower
+# than a quiet one. Hypothesis has limits of its own, and so has Ray for the processes that it starts.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
+for name in (
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
+    "RAY_worker_register_timeout_seconds",
+    "RAY_raylet_start_wait_time_s",
+):
+    os.environ.setdefault(name, "3600")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With -n: tests that start Ray in one process, for there may be one Ray at a time; of the others every
-    file in one, for the sake of its fixtures. Nightly tests run if -m names them: an `-m "not nightly"` among
-    the options any other -m would undo."""
+    """With -n: tests that start Ray in one process, for there may be one Ray at a time, and first, for they
+    take longest; of the others every file in one process, for the sake of its fixtures. Nightly tests run if
+    -m names them: an `-m "not nightly"` among the options any other -m would undo."""
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     if "nightly" in config.option.markexpr:
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]
     items[:] = [item for item in items if item not in nightly]
     config.hook.pytest_deselected(items=nightly)
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
+    """(HOST:PORT, time-out) of every connection that is tried from now on."""
+    tried: list[tuple[str, float | None]] = []
+    connect = socket.create_connection
+
+    def create_connection(
+        address: tuple[str, int], timeout: float | None = None, **options: Any
+    ) -> socket.socket:
+        tried.append((f"{address[0]}:{address[1]}", timeout))
+        return connect(address, timeout, **options)
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    return tried

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
 from cce_ray.pseudo_labels.spread import group_rows
 
 pytestmark = pytest.mark.ray
 
-SECONDS = 120
 POINTS, CLUSTERS = 20_000, 12
 OPTIONS = {"fairness_weight": 20.0, "max_iterations": 12, "tolerance": 0.0}
 
@@ -39,18 +38,6 @@ def ray_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"longer than {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def softmax(points: int, clusters: int = CLUSTERS) -> np.ndarray:
@@ -137,11 +124,8 @@ def alive(pid: int) -> bool:
 
 
 def assert_gone(pids: list[int]) -> None:
-    """Soon, no such process is left."""
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(alive(pid) for pid in pids)
+    """Return when no such process is left."""
+    wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 def holders() -> list[int]:

@@ -24,7 +24,7 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHON
 
 def cce(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cce_ray.cli", "experiment", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
