@@ -26,6 +26,7 @@ for name in (
     os.environ.setdefault(name, "3600")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook, and later than this no longer
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With -n: tests that start Ray in one process, for there may be one Ray at a time, and first, for they
     take longest; of the others every file in one process, for the sake of its fixtures. Nightly tests run if
