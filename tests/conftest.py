@@ -1,5 +1,6 @@
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +23,7 @@ for name in (
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
     "RAY_worker_register_timeout_seconds",
     "RAY_raylet_start_wait_time_s",
+    "RAY_gcs_server_port_wait_time_s",
 ):
     os.environ.setdefault(name, "3600")
 
@@ -29,17 +31,35 @@ for name in (
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook, and later than this no longer
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With -n: tests that start Ray in one process, for there may be one Ray at a time, and first, for they
-    take longest; of the others every file in one process, for the sake of its fixtures. Nightly tests run if
-    -m names them: an `-m "not nightly"` among the options any other -m would undo."""
+    take longest; of the others every file in one process, for its fixtures' sake. Those that share a Ray
+    come after those that start their own. Nightly tests run if -m names them: an `-m "not nightly"` among the
+    options any other -m would undo."""
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("ray") is None,
+            "ray_cluster" in getattr(item, "fixturenames", ()),
+        )
+    )
     if "nightly" in config.option.markexpr:
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]
     items[:] = [item for item in items if item not in nightly]
     config.hook.pytest_deselected(items=nightly)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A `ray.cluster_utils.Cluster` of one node with two CPUs and a small object store, its dashboard off.
+
+    One for all tests: a start costs Ray eight processes. Tests may add nodes, and remove them again.
+    """
+    from clusters import started_cluster
+
+    with started_cluster(object_store_memory=200_000_000, include_dashboard=False) as cluster:
+        yield cluster
 
 
 @pytest.fixture

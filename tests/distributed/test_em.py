@@ -1,7 +1,6 @@
 """EM in Ray actors: the bits of one process, also when actors die; nothing is left behind."""
 
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -23,21 +22,12 @@ OPTIONS = {"fairness_weight": 20.0, "max_iterations": 12, "tolerance": 0.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def connected(ray_cluster: Any) -> Iterator[None]:
     import ray
 
-    folder = f"/tmp/cce_ray-test-{os.getpid()}"
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        _temp_dir=folder,
-        log_to_driver=False,
-        object_store_memory=200_000_000,
-    )
+    ray.init(address=ray_cluster.address, log_to_driver=False)
     yield
     ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def softmax(points: int, clusters: int = CLUSTERS) -> np.ndarray:

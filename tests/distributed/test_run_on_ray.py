@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clusters import add_node
 from faults import worker_pids
 from waiting import wait_until
 
@@ -24,7 +25,7 @@ from cce_ray.runs import RunSummary, load_run, run_training
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-EPOCHS = 6
+EPOCHS = 3
 COMMON = [
     "data=digits",
     "data.limit=617",
@@ -39,26 +40,17 @@ COMMON = [
 ]
 LINEAR = ["model=linear"]
 TWO = ["runtime.workers=2"]
+FEW_CHECKPOINTS = ["runtime.checkpoint_seconds=3600"]
+"""Each waits for the next look of Ray Train's controller."""
 Loop = Callable[[dict[str, Any]], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without CPUs and two nodes of two CPUs, on this machine."""
-    from ray.cluster_utils import Cluster
-
-    Path("/tmp/ray").mkdir(exist_ok=True)
-    folder = f"/tmp/cce_ray-test-{os.getpid()}"
-    made = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder},
-    )
-    for _ in range(2):
-        made.add_node(num_cpus=2)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+def cluster(ray_cluster: Any) -> Iterator[Any]:
+    """Two nodes of two CPUs, on this machine."""
+    node = add_node(ray_cluster, num_cpus=2)
+    yield ray_cluster
+    ray_cluster.remove_node(node)
 
 
 def train(cluster: Any, folder: Path, *overrides: str, resume: bool = False) -> RunSummary:
@@ -138,7 +130,7 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(
             def checkpoint(self, state: Mapping[str, Any]) -> None:
                 super().checkpoint(state)
                 self.checkpoints += 1
-                if self.ranks.rank == 1 and self.checkpoints == 7 and len(starts.read_text()) == 2:
+                if self.ranks.rank == 1 and self.checkpoints == 5 and len(starts.read_text()) == 2:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         worker.RayContext = Context
@@ -174,7 +166,7 @@ def test_divergence_is_one_line_at_the_first_attempt_and_no_worker_is_left(
 ) -> None:
     starts = tmp_path / "starts"
     monkeypatch.setattr(training, "train_loop", counted(training.train_loop, starts))
-    wild = [*LINEAR, *TWO, "optimizer.name=sgd", "optimizer.learning_rate=1e38"]
+    wild = [*LINEAR, *TWO, *FEW_CHECKPOINTS, "optimizer.name=sgd", "optimizer.learning_rate=1e38"]
     with pytest.raises(ValueError, match=r"^optimizer\.learning_rate: training diverged[^\n]*$"):
         train(cluster, tmp_path / "wild", *wild)
     assert len(starts.read_text()) == 2  # a worker that waits for another would fail, and all begin again
@@ -190,7 +182,7 @@ def test_em_in_remote_tasks_gives_the_bits_of_em_in_the_worker(
 ) -> None:
     from cce_ray.distributed import run_on_ray
 
-    settings = [*COMMON, *LINEAR, f"pseudo_labels.scope={scope}", "tracking.enabled=false"]
+    settings = [*COMMON, *LINEAR, *FEW_CHECKPOINTS, f"pseudo_labels.scope={scope}", "tracking.enabled=false"]
     alone, remote = tmp_path / "alone", tmp_path / "remote"
     run_training(load_run(None, [*settings, f"output_dir={alone}"])[0])
     settings += ["runtime.workers=1", "pseudo_labels.backend=ray", f"output_dir={remote}"]
@@ -228,7 +220,7 @@ def node_with_other_files(cluster: Any, folders: dict[Path, Path]) -> Iterator[N
     nothing = subprocess.DEVNULL
     node = subprocess.Popen(command, stdout=nothing, stderr=nothing, start_new_session=True)
     try:
-        wait_for_nodes(cluster.address, 4, node)
+        wait_for_nodes(cluster.address, 3, node)
         yield
     finally:
         os.killpg(node.pid, signal.SIGTERM)

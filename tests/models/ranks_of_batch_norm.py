@@ -1,9 +1,8 @@
-"""One rank of tests/models/test_synced_batch_norm.py: python FILE RANK RANKS FOLDER.
+"""One rank of tests/models/test_synced_batch_norm.py, in a process of its own.
 
 Runs every case of FOLDER/cases.pt on its part of the batch and writes what came of it to FOLDER/RANK.pt.
 """
 
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,3 @@ def main(rank: int, ranks: int, folder: Path) -> None:
     found["losses"] = losses(work["training"], part)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
