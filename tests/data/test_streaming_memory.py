@@ -14,7 +14,7 @@ from PIL import Image
 
 WORKERS = 2
 ALLOWED_MIB = 100
-DATA_MIB = 320
+DATA_MIB = 208
 
 WORKER = """
 import json, sys, threading, time
