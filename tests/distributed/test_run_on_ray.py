@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,12 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(
     folder, starts = tmp_path / "killed", tmp_path / "starts"
 
     def die_in_the_middle(order: dict[str, Any]) -> dict[str, str]:
+        # It travels by value, without what this file imports.
+        import os
+        import signal
+        from collections.abc import Mapping
+        from typing import Any
+
         from cce_ray.distributed import worker
 
         class Context(worker.RayContext):

@@ -182,7 +182,7 @@ def test_kill_dash_nine_and_resume_ends_with_the_same_bits(tmp_path: Path) -> No
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=tmp_path, env=ENVIRONMENT)
     assert killed.returncode == -signal.SIGKILL
     assert load_checkpoint(tmp_path / "killed" / "seed_0" / "checkpoint.pt")["position"][:2] == [2, 1]
-    resumed = last_json(cce(*arguments, "--resume", cwd=tmp_path))
+    resumed = last_json(here(*arguments, "--resume", cwd=tmp_path))
     states = [torch.load(run["model"], weights_only=True)["state"] for run in (whole, resumed)]
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
