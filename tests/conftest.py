@@ -31,9 +31,10 @@ for name in (
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook, and later than this no longer
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With -n: tests that start Ray in one process, for there may be one Ray at a time, and first, for they
-    take longest; of the others every file in one process, for its fixtures' sake. Those that share a Ray
-    come after those that start their own. Nightly tests run if -m names them: an `-m "not nightly"` among the
-    options any other -m would undo."""
+    take longest; of the others every file in one process, for its fixtures' sake, long files first. Tests
+    that share a Ray come after those that start their own. Nightly tests run if -m names them: an
+    `-m "not nightly"` among the options any other -m would undo."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
     for item in items:
         group = "ray" if item.get_closest_marker("ray") else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
@@ -41,6 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         key=lambda item: (
             item.get_closest_marker("ray") is None,
             "ray_cluster" in getattr(item, "fixturenames", ()),
+            item.path not in slow,
         )
     )
     if "nightly" in config.option.markexpr:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from cce_ray.models import MODELS
 from cce_ray.models.synced_batch_norm import SyncedBatchNorm, combined, moments, sync_batch_norms
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("ranks_of_batch_norm.py")
 SIZES = {2: (1, 7), 3: (2, 1, 5)}
 BATCH, CHANNELS = 8, 3

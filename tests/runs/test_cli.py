@@ -18,6 +18,8 @@ from command_line import cce_here, environment
 
 from cce_ray.training import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = environment()
 Run = tuple[Path, dict[str, Any]]
 QUICK = ["--set", "optimizer.epochs=3", "--set", "runtime.threads=1", "--no-tracking"]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from rank_processes import errors, running
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("rank_run.py")
 COMMON = [
     "runtime.threads=1",
