@@ -156,14 +156,24 @@ def test_a_killed_worker_is_made_again_and_nothing_changes(
     assert np.array_equal(whole(labels), expected.labels)  # the labels outlive them
 
 
-def test_a_worker_that_dies_while_it_computes_is_not_waited_for_in_vain(expected: Any) -> None:
+def test_a_worker_that_dies_while_it_computes_is_not_waited_for_in_vain(
+    expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cce_ray.distributed.em import RayRows
 
     with RayRows(described(softmax(POINTS)), num_points=POINTS, fairness_weight=20.0, workers=2) as held:
         means = means_of(held)
         pid = held.processes()[0][0]
-        os.kill(pid, signal.SIGSTOP)  # it has the question and does not answer
-        threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+        os.kill(pid, signal.SIGSTOP)
+        asked, answer = threading.Event(), held._answer
+
+        def note_and_answer(*question: Any) -> Any:
+            if not asked.is_set():  # it has the question and does not answer
+                asked.set()
+                threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+            return answer(*question)
+
+        monkeypatch.setattr(held, "_answer", note_and_answer)
         for _ in range(12):
             means.advance(held)
         assert np.array_equal(whole(held.labels()), expected.labels)
