@@ -2,6 +2,8 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,19 +30,38 @@ for name in (
     os.environ.setdefault(name, "3600")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook, and later than this no longer
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With -n: all files that start Ray in one process, for there may be one Ray at a time; of the others
+    every file in one process, for the sake of its fixtures.
+
+    (xdist's own groups need an attribute that pytest 9.2 has no more; they do nothing, and say nothing.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if starts_ray(config.rootpath / file) else file
+
+    return ByFile(config, log)
+
+
+@cache
+def starts_ray(file: Path) -> bool:
+    """Whether a test of the file is marked so."""
+    return "mark.ray" in file.read_text(encoding="utf-8")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With -n: tests that start Ray in one process, for there may be one Ray at a time, and first, for they
-    take longest; of the others every file in one process, for its fixtures' sake, long files first. Tests
-    that share a Ray come after those that start their own. Nightly tests run if -m names them: an
-    `-m "not nightly"` among the options any other -m would undo."""
+    """Files that start Ray come first, for they take longest, and in them tests that share one last; then
+    the long files. Nightly tests run if -m names them: an `-m "not nightly"` among the options any other -m
+    would undo.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(
         key=lambda item: (
-            item.get_closest_marker("ray") is None,
+            not starts_ray(item.path),
             "ray_cluster" in getattr(item, "fixturenames", ()),
             item.path not in slow,
         )
@@ -60,7 +81,7 @@ def ray_cluster() -> Iterator[Any]:
     """
     from clusters import started_cluster
 
-    with started_cluster(object_store_memory=200_000_000, include_dashboard=False) as cluster:
+    with started_cluster(object_store_memory=100_000_000, include_dashboard=False) as cluster:
         yield cluster
 
 

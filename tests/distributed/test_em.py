@@ -95,7 +95,7 @@ def test_labels_beyond_the_memory_limit_lie_in_files_and_have_the_same_bits(expe
 def test_predictions_larger_than_the_object_store_spill(memory_limit: int | None) -> None:
     from cce_ray.distributed.em import estimate_dataset
 
-    probs = softmax(600_000, 100)  # 240 MB of σ and as much of y, in a store of 200 MB
+    probs = softmax(300_000, 100)  # 120 MB of σ and as much of y, in a store of 100 MB
     pieces, rows = put(probs, groups=16)
     options = OPTIONS | {"max_iterations": 2}
     labels, _, _ = estimate_dataset(
