@@ -17,6 +17,7 @@ from packaging.version import Version
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.util import prepare_config, validate_config
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 FILES = ["cluster.yaml", "cluster.local.yaml"]
@@ -127,20 +128,19 @@ def test_starting_mlflow_gives_the_terminal_back_and_failing_is_told(
     start, wait = [command for command in config["head_start_ray_commands"] if "5000" in command]
     programs = tmp_path / "bin"
     programs.mkdir()
-    server = f"#!/bin/sh\necho $$ >> {tmp_path}/started\necho no such store\nexec sleep 60\n"
+    server = f"#!/bin/sh\necho no such store\necho $$ >> {tmp_path}/started\nexec sleep infinity\n"
     for name, text in {"curl": "#!/bin/sh\nexit 7\n", "mlflow": server}.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path)}
 
-    def run(command: str) -> "subprocess.CompletedProcess[str]":
-        command = command.replace(STORAGE, f"{tmp_path}/storage").replace("timeout 180", "timeout 2")
-        return subprocess.run(
-            ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=20
-        )
+    def run(command: str, seconds: int = 3600) -> "subprocess.CompletedProcess[str]":
+        command = command.replace(STORAGE, f"{tmp_path}/storage").replace("timeout 180", f"timeout {seconds}")
+        return subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
 
     assert run(start).returncode == 0
-    failed = run(wait)
+    wait_until(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text())
+    failed = run(wait, seconds=1)
     (server_id,) = (tmp_path / "started").read_text().split()
     os.kill(int(server_id), signal.SIGKILL)
     assert failed.returncode != 0 and "no such store" in failed.stdout

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_pages_patch_makes_a_method_that_passes_the_contract_tests(tmp_path: Path) -> None:
     for name in ("cce_ray", "jobs", "search_spaces"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

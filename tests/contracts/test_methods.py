@@ -13,6 +13,8 @@ from cce_ray.methods import METHODS
 from cce_ray.runs import Listener, RunSummary, predict_file, run_training
 from cce_ray.training import known_labels, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 EVERY_METHOD = pytest.mark.parametrize("name", sorted(METHODS))
 
 

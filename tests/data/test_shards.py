@@ -37,7 +37,7 @@ def write_parquet(folder: Path, **columns: Any) -> None:
         pq.write_table(pa.table(table), folder / f"part-{number}.parquet", row_group_size=6)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
 def test_any_rows_of_any_shards(sizes: list[int], data: st.DataObject) -> None:
     array = np.arange(2 * sum(sizes), dtype=np.float32).reshape(-1, 2)

@@ -34,7 +34,6 @@ def test_workers_below_uv_run_use_this_environment(tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == "{}"

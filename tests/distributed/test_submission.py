@@ -6,7 +6,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,12 +67,12 @@ def head(tmp_path: Path) -> Iterator[dict[str, str]]:
     process = subprocess.Popen(start, env=knows, cwd=tmp_path, stdout=subprocess.DEVNULL)
     yield knows
     process.terminate()  # with --block all of Ray's processes end with it
-    process.wait(60)
+    process.wait()
 
 
 def cce(environment: dict[str, str], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cce_ray.cli", "submit", *words, "--address", "http://127.0.0.1:8298"]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=400)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
 
 
 @pytest.mark.ray
@@ -83,10 +82,9 @@ def test_a_search_as_a_job_from_another_folder(tmp_path: Path, head: dict[str, s
     here.mkdir()
     (here / "space.yaml").write_text(yaml.safe_dump(SPACE))
     words = ["space.yaml", "--set", f"output_dir={tmp_path / 'out'}"]
-    deadline = time.monotonic() + 90
     stranger = head | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     refused = cce(stranger, here, *words)
-    while "nothing answers" in refused.stderr and time.monotonic() < deadline:
+    while "nothing answers" in refused.stderr:
         refused = cce(stranger, here, *words)  # the head is still starting
     assert refused.returncode == 2
     assert "the cluster wants its token" in refused.stderr

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import cce_here
 
 from cce_ray.config import flatten
 from cce_ray.experiments import EXPERIMENTS, find_experiment
@@ -19,12 +20,6 @@ from cce_ray.runs import Listener, load_run
 
 OWNERS = {name: getattr(find_experiment(name), "__self__", None) for name in EXPERIMENTS}
 GRIDS = {name: owner for name, owner in OWNERS.items() if isinstance(owner, Grid)}
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-
-
-def cce(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cce_ray.cli", "experiment", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -114,7 +109,7 @@ def test_bad_input_is_one_line_before_anything_is_run(
     arguments: list[str], told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "taken").write_text("")
-    done = cce(*arguments, cwd=tmp_path)
+    done = cce_here("experiment", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {told}") and done.stderr.count("\n") == 1
     assert not done.stdout
@@ -137,9 +132,10 @@ def test_the_data_folder_is_the_environments_unless_told(
 
 
 def test_the_command_lists_and_runs(tmp_path: Path) -> None:
-    listed = cce("--list", cwd=tmp_path)
+    listed = cce_here("experiment", "--list", cwd=tmp_path)
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(EXPERIMENTS)
-    done = cce("figure1", "figure3", "--json", "-o", "out", cwd=tmp_path)
+    command = ["experiment", "figure1", "figure3", "--json", "-o", "out"]
+    done = cce_here(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     reports = json.loads(done.stdout)["experiments"]

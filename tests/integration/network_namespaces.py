@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 INTERFACE = "eth0"
 """The cable's end in either namespace."""
-SECONDS = 10.0
 
 
 class Unavailable(Exception):
@@ -39,9 +38,7 @@ class Namespace:
 
     def kill(self) -> None:
         """SIGKILL to all of them, as a power cut does; returns when none is left."""
-        deadline = time.monotonic() + SECONDS
         while processes := self.processes():
-            assert time.monotonic() < deadline, f"{processes} of {self.name} outlive SIGKILL"
             for process in processes:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
@@ -85,4 +82,4 @@ def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
 
 def run(*command: str) -> str:
     """What the command prints. CalledProcessError if it fails."""
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from waiting import wait_until
 
 from cce_ray.tuning.records import read_trials
 
@@ -72,18 +72,19 @@ def server(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command += ["--artifacts-destination", str(folder), "--host=127.0.0.1", f"--port={port}"]
     process = subprocess.Popen(command, cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.5)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), process)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address).close()
+    except OSError:
+        return False
+    return True
 
 
 def cce(*words: str, uri: str) -> subprocess.Popen[str]:
@@ -99,7 +100,7 @@ def test_a_run_straight_into_postgresql(postgres: str, tmp_path: Path) -> None:
 
     words = ["train", "digits", "--set", f"output_dir={tmp_path}", "--set", "optimizer.epochs=3"]
     run = cce(*words, uri=postgres)
-    _, said = run.communicate(timeout=200)
+    _, said = run.communicate()
     assert run.returncode == 0, said
     client = MlflowClient(postgres)
     (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
@@ -115,15 +116,12 @@ def test_a_killed_search_through_a_server(server: str, tmp_path: Path) -> None:
     words = ["tune", str(tmp_path / "served.yaml"), "--set", f"output_dir={folder}"]
     killed = cce(*words, uri=server)
     try:
-        deadline = time.monotonic() + 200
-        while sum(record.done for record in read_trials(folder)) < 2 and time.monotonic() < deadline:
-            assert killed.poll() is None
-            time.sleep(0.1)
+        wait_until(lambda: sum(record.done for record in read_trials(folder)) >= 2, killed)
     finally:
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
     resumed = cce(*words, "--resume", uri=server)
-    _, said = resumed.communicate(timeout=300)
+    _, said = resumed.communicate()
     assert resumed.returncode == 0, said
 
     client = MlflowClient(server)

@@ -8,8 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from typing import Any
 
 import pytest
 from network_namespaces import Namespace, Unavailable, two_namespaces
+from waiting import wait_until
 
 DRIVER = Path(__file__).with_name("two_nodes_driver.py")
 PORT = 6379  # A namespace has its ports for itself.
-SECONDS = 90.0
 
 pytestmark = pytest.mark.ray
 
@@ -48,7 +47,7 @@ class Cluster:
         command += ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000"]
         with log.open("w") as output:
             node = self.start(space, command, stdout=output, stderr=subprocess.STDOUT)
-        wait_for(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None)
+        wait_until(lambda: "Ray runtime started" in log.read_text() or node.poll() is not None)
         assert node.poll() is None, log.read_text()
 
     def start(self, space: Namespace, command: list[str], **pipes: Any) -> subprocess.Popen[str]:
@@ -82,13 +81,6 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(f"no network namespaces here: {reason}")
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"still not so after {SECONDS} s"
-        time.sleep(0.05)
-
-
 class Reports:
     """What a process says, line by line."""
 
@@ -106,8 +98,8 @@ class Reports:
 
     def next(self) -> dict[str, Any]:
         """The next line, as JSON."""
-        line = self._lines.get(timeout=SECONDS)
-        assert line, f"the driver ended with {self.process.wait(SECONDS)}; see its errors"
+        line = self._lines.get()
+        assert line, f"the driver ended with {self.process.wait()}; see its errors"
         return dict(json.loads(line))
 
 
@@ -138,13 +130,13 @@ def test_a_run_over_two_machines_goes_on_with_one_when_the_other_loses_power(tmp
         with ray_cluster() as cluster:
             quick = tmp_path / "quick"
             with train(cluster, quick, "optimizer.epochs=2") as process:
-                said, _ = process.communicate(timeout=SECONDS)
+                said, _ = process.communicate()
                 assert process.returncode == 0, said
             output = tmp_path / "elastic"
             with train(cluster, output, "runtime.min_workers=1", "optimizer.learning_rate=0.002") as process:
-                wait_for(lambda: len(list(output.glob("seed_0/ray/checkpoint_*"))) > 0)
+                wait_until(lambda: list(output.glob("seed_0/ray/checkpoint_*")), process)
                 cluster.worker.kill()
-                said, _ = process.communicate(timeout=3 * SECONDS)
+                said, _ = process.communicate()
                 assert process.returncode == 0, said
             assert epochs_of(output) == list(range(1, EPOCHS + 1))
     except Unavailable as reason:
@@ -167,6 +159,6 @@ def test_two_machines_work_together_until_one_loses_power(cluster: Cluster) -> N
             loss = reports.next()
             assert loss["lost"] in ("ActorUnavailableError", "ActorDiedError")
             assert (loss["left"], loss["then"]) == ([head.address], "ActorDiedError")
-            assert driver.wait(SECONDS) == 0
+            assert driver.wait() == 0
         finally:
             driver.kill()

@@ -29,7 +29,7 @@ def _collision_entropy(probs: torch.Tensor) -> torch.Tensor:
 
 
 @given(pairs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_symmetric_and_equal_from_logits_and_probs(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     p, q = pair
     from_probs = collision_cross_entropy_from_probs(p, q)
@@ -39,7 +39,7 @@ def test_symmetric_and_equal_from_logits_and_probs(pair: tuple[torch.Tensor, tor
 
 
 @given(pairs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_decomposition_into_angle_and_collision_entropies(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     p, q = pair
     cosine = (p @ q) / (p.norm() * q.norm())
@@ -48,7 +48,7 @@ def test_decomposition_into_angle_and_collision_entropies(pair: tuple[torch.Tens
 
 
 @given(st.integers(2, 12).flatmap(lambda k: st.tuples(_row(k), st.integers(0, k - 1))))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_shannon_for_one_hot_labels(case: tuple[torch.Tensor, int]) -> None:
     probs, label = case
     labels = torch.nn.functional.one_hot(torch.tensor(label), len(probs))
@@ -60,7 +60,7 @@ def test_equals_shannon_for_one_hot_labels(case: tuple[torch.Tensor, int]) -> No
 
 
 @given(pairs, st.floats(0, 1e4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounded_for_soft_labels(pair: tuple[torch.Tensor, torch.Tensor], scale: float) -> None:
     """-ln max y <= H₂(y, σ) <= -ln min y for every σ, while Shannon's grows with the logits."""
     labels, direction = pair

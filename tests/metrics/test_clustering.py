@@ -47,7 +47,7 @@ def test_rectangular_matching_is_the_best_of_all(num_classes: int, num_clusters:
 
 
 @given(st.integers(0, 1000), st.permutations(range(4)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_scores_do_not_depend_on_the_names_of_the_clusters(seed: int, names: list[int]) -> None:
     generator = np.random.default_rng(seed)
     labels, clusters = generator.integers(3, size=50), generator.integers(4, size=50)

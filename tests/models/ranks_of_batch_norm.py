@@ -1,11 +1,9 @@
-"""One rank of tests/models/test_synced_batch_norm.py: python FILE RANK RANKS FOLDER.
+"""One rank of tests/models/test_synced_batch_norm.py, in a process of its own.
 
 Runs every case of FOLDER/cases.pt on its part of the batch and writes what came of it to FOLDER/RANK.pt.
 """
 
-import sys
 from contextlib import nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +69,7 @@ def losses(case: dict[str, Any], part: slice) -> list[float]:
 
 def main(rank: int, ranks: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", f"file://{folder / 'meeting'}", timeout=timedelta(seconds=30), rank=rank, world_size=ranks
-    )
+    dist.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=ranks)
     work = torch.load(folder / "cases.pt", weights_only=False)
     starts = [sum(work["sizes"][:index]) for index in range(ranks + 1)]
     part = slice(starts[rank], starts[rank + 1])
@@ -81,7 +77,3 @@ def main(rank: int, ranks: int, folder: Path) -> None:
     found["losses"] = losses(work["training"], part)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,23 +1,22 @@
 """Batch norm over several real processes against plain batch norm over the whole batch."""
 
 import copy
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rank_processes import errors, running
 from torch import Tensor, nn
 
 from cce_ray.models import MODELS
 from cce_ray.models.synced_batch_norm import SyncedBatchNorm, combined, moments, sync_batch_norms
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("ranks_of_batch_norm.py")
-SECONDS = 60
 SIZES = {2: (1, 7), 3: (2, 1, 5)}
 BATCH, CHANNELS = 8, 3
 
@@ -114,25 +113,9 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     cases = {name: work_of(case) for name, case in CASES.items()}
     work = {"cases": cases, "training": training_work(), "sizes": SIZES[ranks]}
     torch.save(work, folder / "cases.pt")
-    commands = [[sys.executable, str(SCRIPT), str(rank), str(ranks), str(folder)] for rank in range(ranks)]
-    with running(commands) as processes:
-        for process in processes:
-            output, _ = process.communicate(timeout=SECONDS)
-            assert process.returncode == 0, output
+    with running(SCRIPT, ranks, folder) as wait:
+        assert wait() == [0] * ranks, errors(folder)
     return Outcomes(work, [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(ranks)])
-
-
-@contextmanager
-def running(commands: list[list[str]]) -> Iterator[list[subprocess.Popen[str]]]:
-    """The commands side by side; none outlives the block."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for command in commands]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def alone(case: Case, work: dict[str, Any]) -> dict[str, Any]:

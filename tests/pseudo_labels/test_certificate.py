@@ -30,7 +30,7 @@ def test_gap_bounds_the_distance_from_the_known_optimum(case: Case) -> None:
     some_known=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_kernel_equals_its_reference(
     probs: np.ndarray, weight: float, objective: str, some_known: bool, seed: int
 ) -> None:
@@ -46,7 +46,7 @@ def test_kernel_equals_its_reference(
 
 
 @given(probs=predictions(max_points=60), weight=weights, objective=objectives, seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gap_holds_against_any_other_labels(
     probs: np.ndarray, weight: float, objective: str, seed: int
 ) -> None:
@@ -61,7 +61,7 @@ def test_gap_holds_against_any_other_labels(
 
 
 @given(seed=st.integers(0, 10**6), clusters=st.integers(2, 5), spread=st.sampled_from([0.01, 1.0, 30.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_inner_minimum_is_below_every_point_of_the_simplex_and_attained(
     seed: int, clusters: int, spread: float
 ) -> None:

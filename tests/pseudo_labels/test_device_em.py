@@ -341,6 +341,7 @@ def test_importing_the_room_loads_neither_torch_nor_triton() -> None:
 
 
 @here_only
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton")
 def test_triton_kernels_in_the_interpreter() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1"}

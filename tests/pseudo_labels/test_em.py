@@ -33,7 +33,7 @@ class TestKnownAnswers:
 
 
 @given(probs=predictions(), weight=weights, dtype=st.sampled_from([np.float32, np.float64]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_stay_on_the_simplex_and_the_objective_never_rises(
     probs: np.ndarray, weight: float, dtype: type
 ) -> None:
@@ -59,7 +59,7 @@ def test_rows_stay_on_the_simplex_and_the_objective_never_rises(
 
 
 @given(probs=predictions(), weight=weights, iterations=st.integers(1, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_single_precision_agrees_with_double(probs: np.ndarray, weight: float, iterations: int) -> None:
     single = probs.astype(np.float32)
     single /= single.sum(axis=1, keepdims=True)
@@ -79,7 +79,7 @@ def test_single_precision_agrees_with_double(probs: np.ndarray, weight: float, i
     kernel=st.sampled_from(["em_blocks", "em_lanes"]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_kernels_equal_their_reference(
     probs: np.ndarray,
     weight: float,
@@ -111,7 +111,7 @@ def test_kernels_equal_their_reference(
 
 
 @given(probs=predictions(max_points=20), log_scale=st.floats(-6, 6), zeros=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_m_step_meets_the_optimality_conditions_of_15(
     probs: np.ndarray, log_scale: float, zeros: bool
 ) -> None:

@@ -31,7 +31,7 @@ def test_first_two_iterations_are_em_itself_up_to_the_jump() -> None:
 
 
 @given(probs=predictions(), weight=weights, dtype=st.sampled_from([np.float32, np.float64]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_stay_on_the_simplex_and_the_objective_never_rises(
     probs: np.ndarray, weight: float, dtype: type
 ) -> None:
@@ -59,7 +59,7 @@ def test_rows_stay_on_the_simplex_and_the_objective_never_rises(
     some_known=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_kernels_equal_their_references(
     probs: np.ndarray, weight: float, zero_start: bool, some_known: bool, seed: int
 ) -> None:

@@ -84,7 +84,7 @@ class State:
     feasible=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_kernels_equal_their_twins(
     probs: np.ndarray, known: str, dtype: type, feasible: bool, seed: int
 ) -> None:
@@ -223,7 +223,7 @@ def test_a_prior_that_may_be_missed_is_refused_in_one_line() -> None:
     one_hot_start=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_problem_ends_at_a_certified_optimum_in_few_iterations(
     probs: np.ndarray,
     weight: float,

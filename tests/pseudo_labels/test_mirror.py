@@ -37,7 +37,7 @@ def test_tiny_fairness_leaves_the_arg_max_and_huge_fairness_is_optimal_transport
 
 
 @given(probs=predictions(), weight=weights, seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_step_raises_the_loss(probs: np.ndarray, weight: float, seed: int) -> None:
     problem = make_problem(probs, weight, priors(probs.shape[1], seed))
     labels = np.maximum(probs, 1e-8)
@@ -61,7 +61,7 @@ def test_no_step_raises_the_loss(probs: np.ndarray, weight: float, seed: int) ->
     zero_start=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_kernel_equals_its_reference(
     probs: np.ndarray, weight: float, some_known: bool, zero_start: bool, seed: int
 ) -> None:

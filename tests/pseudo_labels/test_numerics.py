@@ -2,13 +2,12 @@
 
 import warnings
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pseudo_label_problems import predictions, weights
 
@@ -385,18 +384,15 @@ def compiled() -> None:
                     assert result.gap >= 0 and np.isfinite(result.objective)
 
 
-hunt = {"deadline": timedelta(seconds=5), "suppress_health_check": [HealthCheck.too_slow]}
-
-
 @given(call=calls())
-@settings(max_examples=200, **hunt)
+@settings(max_examples=200)
 def test_a_right_answer_or_one_clear_error(call: Call) -> None:
     check(call)
 
 
 @pytest.mark.nightly
 @given(call=calls())
-@settings(max_examples=10_000, **hunt)
+@settings(max_examples=10_000)
 def test_a_right_answer_or_one_clear_error_at_length(call: Call) -> None:
     check(call)
 

@@ -33,7 +33,7 @@ def test_reaches_a_certified_optimum_of_10(case: Case) -> None:
     some_known=st.booleans(),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_kernel_equals_its_reference(
     probs: np.ndarray, weight: float, objective: str, some_known: bool, seed: int
 ) -> None:
@@ -59,7 +59,7 @@ def test_kernel_equals_its_reference(
     objective=st.sampled_from(["cce", "cce_plus"]),
     iterations=st.integers(1, 100),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_single_precision_agrees_with_double(
     probs: np.ndarray, weight: float, objective: str, iterations: int
 ) -> None:
@@ -78,7 +78,7 @@ def test_single_precision_agrees_with_double(
     scale=st.sampled_from([1e-9, 0.1, 1.0, 1e3, 1e12]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_projection_is_the_nearest_point(clusters: int, scale: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     point = scale * random.normal(size=clusters)
@@ -94,7 +94,7 @@ def test_projection_is_the_nearest_point(clusters: int, scale: float, seed: int)
 
 
 @given(probs=predictions(), weight=weights, dtype=st.sampled_from([np.float32, np.float64]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_stay_on_the_simplex_and_the_value_ends_below_the_start(
     probs: np.ndarray, weight: float, dtype: type
 ) -> None:

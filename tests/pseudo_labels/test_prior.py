@@ -70,7 +70,7 @@ def test_every_step_raises_the_likelihood_and_its_maximum_stays(rate: float) -> 
 
 
 @given(probs=predictions(max_points=20), rate=st.sampled_from([0.01, 0.3, 1.0]), seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_prior_that_is_the_mean_prediction_stays(probs: np.ndarray, rate: float, seed: int) -> None:
     mean = probs.mean(axis=0)
     floor = 0.99 * min(1.0, mean.min() * len(mean))
@@ -83,7 +83,7 @@ def test_a_prior_that_is_the_mean_prediction_stays(probs: np.ndarray, rate: floa
     floor=st.sampled_from([0.0, 0.1, 0.5, 0.999]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_share_falls_below_the_floor_and_none_dies(
     probs: np.ndarray, rate: float, floor: float, seed: int
 ) -> None:

@@ -54,7 +54,7 @@ def some_mean(clusters: int, seed: int) -> np.ndarray:
     zeros=st.booleans(),
     even=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_shares_lie_within_their_limits_sum_to_one_and_are_the_nearest(
     clusters: int, slack: float, seed: int, zeros: bool, even: bool
 ) -> None:
@@ -112,7 +112,7 @@ def test_a_boundless_slack_leaves_the_data_term(objective: str) -> None:
 
 
 @given(probs=predictions(), weight=weights, slack=slacks, seed=st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.parametrize("solver", [EM, Mirror])
 def test_no_iteration_raises_the_relaxed_objective(
     solver: Callable[..., EM | Mirror], probs: np.ndarray, weight: float, slack: float, seed: int
@@ -211,7 +211,7 @@ def dual_bound(
     spread=st.sampled_from([0.1, 1.0]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_price_bounds_every_labelling(
     probs: np.ndarray, weight: float, slack: float, objective: str, spread: float, seed: int
 ) -> None:
@@ -234,7 +234,7 @@ def test_every_price_bounds_every_labelling(
     objective=st.sampled_from(sorted(OBJECTIVES)),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_gap_is_that_of_the_dual_bound(
     probs: np.ndarray, weight: float, slack: float, objective: str, seed: int
 ) -> None:

@@ -1,31 +1,42 @@
-"""The command line as a user meets it: real processes, their exit codes and what they leave behind."""
+"""The command line as a user meets it: exit codes, what is printed and what is left behind.
+
+Processes of their own where that is what is tested; else `main()` is called here, which costs no interpreter.
+"""
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_line import cce_here, environment
 
-ENVIRONMENT = {
-    key: value
-    for key, value in os.environ.items()
-    if not key.startswith("MLFLOW_") and key != "PYTHONDONTWRITEBYTECODE"
-}
+from cce_ray.training import load_checkpoint
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = environment()
 Run = tuple[Path, dict[str, Any]]
 QUICK = ["--set", "optimizer.epochs=3", "--set", "runtime.threads=1", "--no-tracking"]
 
 
 def cce(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
     command = [sys.executable, "-m", "cce_ray.cli", *arguments]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT)
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+def here(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """The command in this process."""
+    result = cce_here(*arguments, cwd=cwd)
     if check:
         assert result.returncode == 0, result.stderr
     return result
@@ -123,7 +134,7 @@ def test_predict_agrees_between_csv_parquet_and_clusters_csv(finished: Run, tmp_
 
     _, summary = finished
     for name in ("labels.csv", "labels.parquet"):
-        cce("predict", summary["model"], "digits", "-o", name, cwd=tmp_path)
+        here("predict", summary["model"], "digits", "-o", name, cwd=tmp_path)
     table = pd.read_parquet(tmp_path / "labels.parquet")
     again = pd.read_csv(tmp_path / "labels.csv")
     kept = pd.read_csv(summary["clusters"])
@@ -134,11 +145,11 @@ def test_predict_agrees_between_csv_parquet_and_clusters_csv(finished: Run, tmp_
 
 def test_a_second_run_takes_the_next_name_and_an_explicit_folder_is_never_overwritten(tmp_path: Path) -> None:
     arguments = ["train", *QUICK, "--set", "method=kmeans", "--json"]
-    first, second = (last_json(cce(*arguments, cwd=tmp_path)) for _ in range(2))
+    first, second = (last_json(here(*arguments, cwd=tmp_path)) for _ in range(2))
     assert Path(first["output_dir"]).name == "digits"
     assert Path(second["output_dir"]).name == "digits-2"
     before = (Path(first["output_dir"]) / "summary.json").read_bytes()
-    result = cce(*arguments, "--set", f"output_dir={first['output_dir']}", cwd=tmp_path, check=False)
+    result = here(*arguments, "--set", f"output_dir={first['output_dir']}", cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert "--resume" in result.stderr
     assert (Path(first["output_dir"]) / "summary.json").read_bytes() == before
@@ -146,27 +157,34 @@ def test_a_second_run_takes_the_next_name_and_an_explicit_folder_is_never_overwr
 
 def test_resuming_a_finished_run_does_nothing_twice(finished: Run) -> None:
     folder, summary = finished
-    again = cce("train", "--seeds", "2", "--json", "--resume", *QUICK[:-1], cwd=folder)
+    again = here("train", "--seeds", "2", "--json", "--resume", *QUICK[:-1], cwd=folder)
     assert last_json(again) == summary
     assert "finished already" in again.stderr
+
+
+KILLED = """
+import os, signal
+from cce_ray.training import context
+
+def save_and_die(path, state, save=context.save_checkpoint):
+    save(path, state)
+    if tuple(state["position"])[:2] == (2, 1):  # in the middle of an epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+
+context.save_checkpoint = save_and_die
+from cce_ray.cli import main; main()
+"""
 
 
 def test_kill_dash_nine_and_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
     settings = ["--set", "runtime.threads=1", "--set", "runtime.checkpoint_seconds=0"]
     settings += ["--set", "optimizer.epochs=8", "--json"]
-    whole = last_json(cce("train", *settings, "--set", "output_dir=whole", "--no-tracking", cwd=tmp_path))
+    whole = last_json(here("train", *settings, "--set", "output_dir=whole", "--no-tracking", cwd=tmp_path))
     arguments = ["train", *settings, "--set", "output_dir=killed"]
-    command = [sys.executable, "-m", "cce_ray.cli", *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
-    checkpoint = tmp_path / "killed" / "seed_0" / "checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and position(checkpoint) < (2, 1):
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    epoch, batch = position(checkpoint)
-    assert 2 <= epoch < 8 and batch in (1, 2), "it was not in the middle of an epoch"
-    resumed = last_json(cce(*arguments, "--resume", cwd=tmp_path))
+    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=tmp_path, env=ENVIRONMENT)
+    assert killed.returncode == -signal.SIGKILL
+    assert load_checkpoint(tmp_path / "killed" / "seed_0" / "checkpoint.pt")["position"][:2] == [2, 1]
+    resumed = last_json(here(*arguments, "--resume", cwd=tmp_path))
     states = [torch.load(run["model"], weights_only=True)["state"] for run in (whole, resumed)]
     for name, tensor in states[0].items():
         assert torch.equal(tensor, states[1][name]), name
@@ -179,18 +197,9 @@ def test_kill_dash_nine_and_resume_ends_with_the_same_bits(tmp_path: Path) -> No
     assert steps == list(range(1, 9))
 
 
-def position(checkpoint: Path) -> tuple[int, int]:
-    """(epoch, batch) of a checkpoint inside an epoch; (-1, 0) if it is absent or at an epoch's end."""
-    try:
-        epoch, batch, _ = torch.load(checkpoint, weights_only=True)["position"]
-    except (FileNotFoundError, RuntimeError, EOFError):
-        return -1, 0
-    return (epoch, batch) if batch else (-1, 0)
-
-
 def test_resume_with_another_configuration_names_the_key(tmp_path: Path) -> None:
-    cce("train", *QUICK, "--set", "method=kmeans", cwd=tmp_path)
-    result = cce(
+    here("train", *QUICK, "--set", "method=kmeans", cwd=tmp_path)
+    result = here(
         "train",
         *QUICK,
         "--set",
@@ -230,7 +239,7 @@ def test_resume_with_another_configuration_names_the_key(tmp_path: Path) -> None
 def test_a_mistake_is_one_line_exit_two_and_leaves_nothing(
     tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    result = cce(*arguments, cwd=tmp_path, check=False)
+    result = here(*arguments, cwd=tmp_path, check=False)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -242,7 +251,7 @@ def test_a_mistake_is_one_line_exit_two_and_leaves_nothing(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_asked_for_where_there_is_none(tmp_path: Path) -> None:
-    result = cce("train", "--set", "runtime.device=cuda", cwd=tmp_path, check=False)
+    result = here("train", "--set", "runtime.device=cuda", cwd=tmp_path, check=False)
     assert result.returncode == 2
     assert "runtime.device" in result.stderr
 
@@ -253,7 +262,7 @@ def test_version_and_config_print_to_stdout(tmp_path: Path) -> None:
     from cce_ray import __version__
 
     assert cce("--version", cwd=tmp_path).stdout.strip() == f"cce_ray {__version__}"
-    resolved = yaml.safe_load(cce("config", cwd=tmp_path).stdout)
+    resolved = yaml.safe_load(here("config", cwd=tmp_path).stdout)
     assert resolved["data"]["name"] == "digits"
     assert resolved["runtime"]["threads"] >= 1
 

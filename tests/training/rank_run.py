@@ -1,17 +1,13 @@
-"""One rank of runs without Ray: python rank_run.py RANK SIZE FOLDER RUNS; RUNS is JSON, {name: [KEY=VALUE]}.
+"""One rank of runs without Ray, in a process of its own (tests/integration/rank_processes.py).
 
-All ranks meet in FOLDER and do the runs in order; rank r leaves FOLDER/rank_r.pt: of each run its history and
-weights, or the error it ended with. STOP_AT kills rank 0 at a step, RESUME goes on from the checkpoint.
+All ranks meet in a folder and do the runs in order; rank r leaves rank_r.pt there: of each run its history
+and weights, or the error it ended with.
 """
 
-import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import torch
 
@@ -21,9 +17,10 @@ from cce_ray.training.labelling import Together
 from cce_ray.training.ranks import Alone, ProcessGroup
 
 
-def outcome(overrides: list[str], rank: int, size: int, folder: Path) -> dict[str, Any]:
+def outcome(
+    overrides: list[str], rank: int, size: int, folder: Path, stop_at: int, resume: bool
+) -> dict[str, Any]:
     config = load_config(None, overrides)[0].resolved()
-    resume, stop_at = "RESUME" in os.environ, int(os.environ.get("STOP_AT", "0"))
 
     def on_step(step: int, total: int, metrics: Callable[[], Mapping[str, float]]) -> None:
         if step == stop_at:
@@ -55,17 +52,16 @@ def shared_labels() -> list[bool]:
     return found
 
 
-def main() -> None:
-    rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+def main(
+    rank: int, size: int, folder: Path, runs: dict[str, list[str]], stop_at: int = 0, resume: bool = False
+) -> None:
+    """Do the runs, {name: [KEY=VALUE]}. Rank 0 is killed at the step `stop_at`; `resume` goes on from its
+    checkpoint."""
     if size > 1:
-        meeting = folder / ("resumed" if "RESUME" in os.environ else "meeting")
+        meeting = folder / ("resumed" if resume else "meeting")
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size
         )
     found: dict[str, Any] = {"shared": shared_labels() if size > 1 else []}
-    found |= {name: outcome(run, rank, size, folder) for name, run in json.loads(sys.argv[4]).items()}
+    found |= {name: outcome(run, rank, size, folder, stop_at, resume) for name, run in runs.items()}
     torch.save(found, folder / f"rank_{rank}.pt")
-
-
-if __name__ == "__main__":
-    main()

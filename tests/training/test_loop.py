@@ -84,6 +84,7 @@ def test_a_checkpoint_of_other_data_is_refused(
         run(with_settings(config, "data", limit=limit), checkpoint_folder, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_resumes_bit_for_bit(digits_config: RunConfig, checkpoint_folder: Path) -> None:
     config = with_settings(digits_config, "runtime", checkpoint_seconds=0.0, compile=True)

@@ -1,14 +1,13 @@
 """Several processes train as one: the same losses, the same model on all, whatever their number."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rank_processes import errors, running
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("rank_run.py")
 COMMON = [
@@ -71,12 +70,8 @@ WRONG = {
 Outcome = dict[str, Any]
 
 
-def start(
-    rank: int, size: int, folder: Path, runs: dict[str, list[str]], **env: str
-) -> subprocess.Popen[bytes]:
-    text = json.dumps({name: [*common(run), *run] for name, run in runs.items()})
-    command = [sys.executable, str(SCRIPT), str(rank), str(size), str(folder), text]
-    return subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE)
+def whole(runs: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: [*common(run), *run] for name, run in runs.items()}
 
 
 def common(run: list[str]) -> list[str]:
@@ -85,13 +80,11 @@ def common(run: list[str]) -> list[str]:
     return [part for part in COMMON if not (own and part.startswith("method."))]
 
 
-def outcomes(size: int, folder: Path, runs: dict[str, list[str]], **env: str) -> list[Outcome]:
+def outcomes(size: int, folder: Path, runs: dict[str, list[str]], **options: Any) -> list[Outcome]:
     """What every rank ended with."""
     folder.mkdir(exist_ok=True)
-    processes = [start(rank, size, folder, runs, **env) for rank in range(size)]
-    for process in processes:
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors.decode()
+    with running(SCRIPT, size, folder, whole(runs), *options.values()) as wait:
+        assert wait() == [0] * size, errors(folder)
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(size)]
 
 
@@ -152,12 +145,12 @@ def test_ranks_that_were_killed_go_on_to_the_same_bits(
     by_size: dict[int, list[Outcome]], tmp_path: Path
 ) -> None:
     runs = {"mlp": [*MODELS["mlp"], "runtime.checkpoint_seconds=0"]}
-    processes = [start(rank, 3, tmp_path, runs, STOP_AT="8") for rank in range(3)]
-    codes = [process.wait(timeout=180) for process in processes]
+    with running(SCRIPT, 3, tmp_path, whole(runs), 8) as wait:
+        codes = wait()
     assert codes[0] == 9 and all(codes)  # the others end as well: no peer is waited for in vain
     assert (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "rank_0.pt").exists()
-    resumed = outcomes(3, tmp_path, runs, RESUME="1")[0]["mlp"]
-    whole = by_size[3][0]["mlp"]
-    for name, tensor in whole["weights"].items():
+    resumed = outcomes(3, tmp_path, runs, stop_at=0, resume=True)[0]["mlp"]
+    undisturbed = by_size[3][0]["mlp"]
+    for name, tensor in undisturbed["weights"].items():
         assert torch.equal(tensor, resumed["weights"][name]), name
-    assert losses(whole) == losses(resumed)
+    assert losses(undisturbed) == losses(resumed)

@@ -1,5 +1,6 @@
 """What the driver keeps of trials: one record and one tracked run each, whatever happens on the way."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,16 @@ class Trial:
         self.config = {"study": "mine", "number": number, "sample": SAMPLE}
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs, to be copied: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    make_tracker(TrackingSettings(), folder)
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def plan(tmp_path: Path) -> StudyPlan:
+def plan(tmp_path: Path, empty_store: Path) -> StudyPlan:
     path = tmp_path / "mine.yaml"
     space = {"method.fairness_weight": {"low": 1.0, "high": 100.0}}
     path.write_text(yaml.safe_dump({"run": "digits", "space": space, "set": {"data.limit": 100}}))
@@ -38,6 +47,7 @@ def plan(tmp_path: Path) -> StudyPlan:
     dataset = search.base.data.load()
     folder = tmp_path / "study"
     folder.mkdir()
+    shutil.copy(empty_store, folder)
     return StudyPlan(search, dataset, make_judge(dataset, None, "accuracy", (60,)), folder, code_version())
 
 

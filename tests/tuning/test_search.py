@@ -1,29 +1,26 @@
 """Whole searches on Ray: what is left at the end, after kills, and of trials with workers of their own."""
 
 import csv
-import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from clusters import started_cluster
 
 from cce_ray.config import load_config
 from cce_ray.runs import run_training
 from cce_ray.tuning import Options, SearchSummary, load_search, run_search
-from cce_ray.tuning.records import read_trials
+from cce_ray.tuning.records import TrialRecord, read_trials
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+TRIALS = 5
 SPACE = {
     "run": "digits",
     "set": {
@@ -42,36 +39,17 @@ SPACE = {
     "start": [
         {"method.fairness_weight": 50, "optimizer.learning_rate": 0.01, "pseudo_labels.max_iterations": 10}
     ],
-    "trials": 6,
+    "trials": TRIALS,
     "objective": "accuracy",
     "scheduler": {"grace_epochs": 3, "reduction_factor": 3},
     "final": {"top": 2, "seeds": 2},
 }
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a Ray of two CPUs with its dashboard off."""
-    with head(include_dashboard=False) as address:
-        yield address
-
-
-@contextmanager
-def head(**options: Any) -> Iterator[str]:
-    from ray.cluster_utils import Cluster
-
-    Path("/tmp/ray").mkdir(exist_ok=True)
-    folder = f"/tmp/cce_ray-test-{os.getpid()}"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "temp_dir": folder, **options})
-    yield str(made.address)
-    made.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(SPACE))
+def written(folder: Path, **changes: Any) -> Path:
+    """The file of the space."""
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SPACE | changes))
     return path
 
 
@@ -110,39 +88,59 @@ def assert_consistent(folder: Path, trials: int) -> None:
     assert len(names) == len(set(names)) == trials + 1
 
 
-# First: it starts a Ray of its own, and two on one machine confuse each other.
-def test_a_killed_search_goes_on_with_what_it_knew(space: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    command = [sys.executable, "-m", "cce_ray.cli", "tune", str(space), "--set", f"output_dir={folder}"]
-    command += ["--set", "optimizer.epochs=30"]
-    killed = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 200
-        while sum(record.done for record in read_trials(folder)) < 2 and time.monotonic() < deadline:
-            assert killed.poll() is None
-            time.sleep(0.1)
-    finally:
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.wait()
-    done = {record.number: record for record in read_trials(folder) if record.done}
-    assert 2 <= len(done) < 6
-    answer = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=280)
-    assert answer.returncode == 0, answer.stderr
-    assert_consistent(folder, 6)
-    for record in read_trials(folder):  # what was done was not done again
-        if record.number in done:
-            assert record == replace(done[record.number], closed=True)
+KILLED = """
+import os, signal
+from cce_ray.tuning.recorder import Recorder
+
+def close_and_die(self, record, close=Recorder._close):
+    close(self, record)
+    if sum(one.done for one in self.records.values()) >= 2:
+        os.killpg(0, signal.SIGKILL)
+
+Recorder._close = close_and_die
+from cce_ray.cli import main; main()
+"""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A search whose process was killed after two trials, and which another session has finished."""
+
+    space: Path
+    folder: Path
+    done: list[TrialRecord]
+    """The trials that were done when it was killed."""
+    summary: SearchSummary
+
+
+@pytest.fixture(scope="module")
+def resumed(ray_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    work = tmp_path_factory.mktemp("search")
+    space, folder = written(work), work / "out"
+    command = [sys.executable, "-c", KILLED, "tune", str(space), "--address", ray_cluster.address]
+    killed = subprocess.run(
+        [*command, "--set", f"output_dir={folder}"], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = [record for record in read_trials(folder) if record.done]
+    return Resumed(space, folder, done, search(space, folder, address=ray_cluster.address, resume=True))
+
+
+def test_a_killed_search_goes_on_with_what_it_knew(resumed: Resumed) -> None:
+    assert 2 <= len(resumed.done) < TRIALS
+    assert_consistent(resumed.folder, TRIALS)
+    records = {record.number: record for record in read_trials(resumed.folder)}
+    for record in resumed.done:  # what was done was not done again
+        assert records[record.number] == replace(record, closed=True)
 
 
 def test_a_search_ends_with_a_champion_that_its_run_file_repeats(
-    space: Path, tmp_path: Path, cluster: str
+    resumed: Resumed, tmp_path: Path, ray_cluster: Any
 ) -> None:
-    folder = tmp_path / "out"
-    summary = search(space, folder, address=cluster)
-    assert_consistent(folder, 6)
+    space, folder, summary, address = resumed.space, resumed.folder, resumed.summary, ray_cluster.address
     with (folder / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["rank"]) for row in rows] == list(range(1, 7))
+    assert [int(row["rank"]) for row in rows] == list(range(1, TRIALS + 1))
     assert int(rows[0]["trial"]) == summary.champion
     assert summary.seeds == 2
     assert "small" in (folder / "leaderboard.html").read_text()
@@ -156,39 +154,38 @@ def test_a_search_ends_with_a_champion_that_its_run_file_repeats(
     again = run_training(config, seeds=2)
     assert again.scores["accuracy"] == pytest.approx(summary.final["accuracy"], abs=1e-12)
     # Resuming it does nothing, extending it does what was asked.
-    search(space, folder, address=cluster, resume=True)
-    assert_consistent(folder, 6)
-    search(space, folder, address=cluster, resume=True, extend=2)
-    assert_consistent(folder, 8)
+    search(space, folder, address=address, resume=True)
+    assert_consistent(folder, TRIALS)
+    search(space, folder, address=address, resume=True, extend=1)
+    assert_consistent(folder, TRIALS + 1)
     with pytest.raises(ValueError, match=r"optimizer\.epochs: 5, but the search in .* has 9"):
-        search(space, folder, "optimizer.epochs=5", address=cluster, resume=True)
+        search(space, folder, "optimizer.epochs=5", address=address, resume=True)
 
 
-def assert_nested_search_ends(space: Path, folder: Path, address: str) -> None:
-    """Three trials of two workers each on two CPUs: killing one would leave the placement group of its
-    workers behind, and the next would wait for ever."""
+def assert_nested_search_ends(folder: Path, address: str) -> None:
+    """Two trials of two workers each on two CPUs, one after the other, then a run with another seed: killing
+    the second would leave the placement group of its workers behind, and the last run would wait for ever."""
     better, worse = 0.02, 0.001
-    values = SPACE | {
-        "space": {"optimizer.learning_rate": {"low": worse, "high": better}},
-        "start": [{"optimizer.learning_rate": rate} for rate in (better, worse, better * 0.9)],
-        "final": {"top": 1, "seeds": 1},
-    }
-    space.write_text(yaml.safe_dump(values))
-    summary = search(space, folder, "runtime.workers=2", "optimizer.epochs=7", address=address, trials=3)
-    assert_consistent(folder, 3)
-    assert read_trials(folder)[1].state in ("stopped", "collapsed")
-    assert summary.trials["finished"] >= 1
+    space = written(
+        folder,
+        space={"optimizer.learning_rate": {"low": worse, "high": better}},
+        start=[{"optimizer.learning_rate": rate} for rate in (better, worse)],
+        final={"top": 1, "seeds": 1},
+    )
+    settings = ["runtime.workers=2", "optimizer.epochs=7"]
+    summary = search(space, folder / "out", *settings, address=address, trials=2)
+    assert_consistent(folder / "out", 2)
+    assert read_trials(folder / "out")[1].state in ("stopped", "collapsed")
+    assert summary.trials["finished"] == 1 and summary.seeds == 1
 
 
-@pytest.mark.timeout(900)
 def test_trials_with_workers_of_their_own_are_stopped_without_leftovers(
-    space: Path, tmp_path: Path, cluster: str
+    tmp_path: Path, ray_cluster: Any
 ) -> None:
-    assert_nested_search_ends(space, tmp_path / "out", cluster)
+    assert_nested_search_ends(tmp_path, ray_cluster.address)
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(900)
-def test_the_same_with_the_dashboard_on(space: Path, tmp_path: Path) -> None:
-    with head(include_dashboard=True) as address:
-        assert_nested_search_ends(space, tmp_path / "out", address)
+def test_the_same_with_the_dashboard_on(tmp_path: Path) -> None:
+    with started_cluster(include_dashboard=True) as cluster:
+        assert_nested_search_ends(tmp_path, cluster.address)
