@@ -38,8 +38,7 @@ def test_every_cell_of_every_grid_is_a_run_or_has_a_reason(name: str, quick: boo
         for column in grid.columns:
             cell = grid.cell_of(row, column, options)
             if isinstance(cell, Cell):
-                settings = [f"{key}={json.dumps(value)}" for key, value in cell.changes.items()]
-                config, _ = load_run(cell.run, settings)
+                config, _ = load_run(cell.run, cell.changes)
                 wanted = {key: value for key, value in cell.changes.items() if "." in key}
                 assert flatten(config.to_dict()) | wanted == flatten(config.to_dict())
             else:
