@@ -16,7 +16,7 @@ from cce_ray.runs.encoders import Encoder, open_encoder
 from cce_ray.runs.feature_file import write_features
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.new_data import (
-    check_apart,
+    check_inputs,
     check_kind,
     check_output,
     checked_overrides,
@@ -99,9 +99,7 @@ def load_samples(data: str, encoder: Encoder, overrides: Iterable[str], output: 
     elif name == "folder":
         values["image_size"] = encoder.image_size
     settings = data_settings(name, values, overrides)
-    for _, path in settings:
-        if isinstance(path, Path):
-            check_apart(output, path)
+    check_inputs(output, settings)
     if settings.split != "same":
         raise ValueError(
             f"data.split: {settings.split}, but a file of features has no parts; leave it out, and set it in "

@@ -63,6 +63,13 @@ def check_apart(output: Path, source: Path) -> None:
         raise ValueError(f"--output: {output} is a result of the run itself; give another name")
 
 
+def check_inputs(output: Path, settings: DataSettings) -> None:
+    """`check_apart` for the files that a data set reads."""
+    for key in ("path", "labels_path"):
+        if (path := getattr(settings, key, None)) is not None:
+            check_apart(output, path)
+
+
 def is_same(one: Path, other: Path) -> bool:
     """Whether two paths lead to the same file or folder, over links too, whether or not it is there yet."""
     if one.exists() and other.exists():

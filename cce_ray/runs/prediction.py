@@ -23,6 +23,7 @@ from cce_ray.runs.id_columns import id_columns, id_fields
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.new_data import (
     check_apart,
+    check_inputs,
     check_kind,
     check_output,
     check_shape,
@@ -115,9 +116,7 @@ def load_unlabelled(
     if name in ("folder", "arrays"):
         values["labels"] = "none"
     settings = data_settings(name, values, overrides)
-    for _, path in settings:
-        if isinstance(path, Path):
-            check_apart(output, path)
+    check_inputs(output, settings)
     return settings.load()
 
 

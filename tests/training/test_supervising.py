@@ -110,3 +110,21 @@ def test_a_ratio_is_a_share(ratio: str) -> None:
 def test_two_sources_of_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two sources of known labels"):
         load_config(None, [*DIGITS, "supervision.ratio=0.1", f"supervision.labels_path={tmp_path / 'a.csv'}"])
+
+
+@pytest.mark.parametrize("lines", ["id,label\n{place},b", "file,label\n{file},b", "id,label\n{file},b"])
+def test_images_are_known_by_their_files_or_places_whatever_the_limit(tmp_path: Path, lines: str) -> None:
+    from PIL import Image
+
+    for number in range(12):
+        (tmp_path / "photos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png")
+    settings = ["data=folder", f"data.path={tmp_path / 'photos'}", "data.limit=6"]
+    whole = load_config(None, settings)[0].data.load()
+    row, other = 5, 2
+    text = lines.format(file=whole.ids[row], place=int(whole.ids.column(np.array([row]))[0]))
+    extra = int(whole.ids.column(np.array([other]))[0]) if "{place}" in lines else whole.ids[other]
+    (tmp_path / "known.csv").write_text(f"{text}\n{extra},a\n")
+    config, _ = load_config(None, [*settings, f"supervision.labels_path={tmp_path / 'known.csv'}"])
+    found = known_labels(config, config.data.load())
+    assert found is not None and found.tolist() == [-1, -1, 0, -1, -1, 1]
