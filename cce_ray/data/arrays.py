@@ -49,8 +49,8 @@ class Arrays(DataSettings):
     key: str | None = None
     """Array of the .npz, or column of vectors of the Parquet file; None: features, x, images or data."""
     columns: Names | None = None
-    """Columns of numbers of the Parquet file that are the features, in this order; None: all that do not look
-    like labels or ids."""
+    """Columns of numbers of the Parquet file that are the features, in this order, by name or by pattern
+    (emb_*); None: all that do not look like labels or ids."""
     label_key: str | None = None
     """Labels in the same file, or column of ``labels_path``; None: labels or y, where there is one."""
     labels_path: AbsolutePath | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,8 @@ class _Table:
             return None
         return self._known("data.label_key", self.request.label_key)
 
-    def _named_columns(self, names: tuple[str, ...]) -> list[str]:
+    def _named_columns(self, given: tuple[str, ...]) -> list[str]:
+        names = list(dict.fromkeys(name for pattern in given for name in self._matching(pattern)))
         missing = [name for name in names if name not in self.names]
         if missing:
             known = set(names) | {self.label_column, self.id_column, FILE_COLUMN}
@@ -168,7 +170,14 @@ class _Table:
                 f"data.columns: column '{wrong}' of '{self.path}' holds {self.schema.field(wrong).type}, not "
                 "numbers; leave it out"
             )
-        return list(names)
+        return names
+
+    def _matching(self, pattern: str) -> list[str]:
+        """The columns that a name or a pattern with * and ? stands for, in the file's order; itself if none."""
+        if pattern in self.names or not set(pattern) & {"*", "?"}:
+            return [pattern]
+        expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
+        return [name for name in self.names if re.fullmatch(expression, name, re.DOTALL)] or [pattern]
 
     def _vector_column(self, name: str) -> str:
         if name not in self.names:

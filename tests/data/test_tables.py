@@ -109,6 +109,10 @@ def test_columns_choose_the_features_and_their_order(tmp_path: Path) -> None:
         read(data), np.stack([CLASSES, FEATURES[:, 2], FEATURES[:, 0]], 1).astype(np.float32)
     )
     assert data.reading == {"columns": ["target", "f2", "f0"]}
+    assert load(path, columns=["f3", "f*"]).reading == {"columns": ["f3", "f0", "f1", "f2"]}
+    assert load(path, columns=["f?"]).samples.shape == (4,)
+    with pytest.raises(ValueError, match=r"^data\.columns: .* lacks 'h\*'"):
+        load(path, columns=["h*"])
     with pytest.raises(ValueError, match=r"^data\.columns: .* lacks 'g0' and has 'f1', 'f2', 'f3'"):
         load(path, columns=["f0", "g0", "target"])
     with pytest.raises(ValueError, match="each once"):
