@@ -173,7 +173,7 @@ class _Table:
         return names
 
     def _matching(self, pattern: str) -> list[str]:
-        """The columns that a name or a pattern with * and ? stands for, in the file's order; itself if none."""
+        """The columns that a name, or a pattern with * and ?, matches in the file's order; itself if none."""
         if pattern in self.names or not set(pattern) & {"*", "?"}:
             return [pattern]
         expression = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign)) for sign in pattern)
