@@ -28,6 +28,8 @@ for name in (
     "RAY_gcs_server_port_wait_time_s",
 ):
     os.environ.setdefault(name, "3600")
+# Ray runs its workers at niceness 15: beside busy processes they would hardly get any of the processor.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -143,7 +143,7 @@ def _triton_runs_on(device: torch.device) -> bool:
         return False
     from cce_ray.pseudo_labels import triton_kernel
 
-    return interpreted == triton_kernel.INTERPRETED
+    return interpreted == triton_kernel.INTERPRETED and triton_kernel.CONSISTENT
 
 
 @final
