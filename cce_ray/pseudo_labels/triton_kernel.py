@@ -33,8 +33,8 @@ def _floored(values):
 
 
 INTERPRETED = not isinstance(_floored, triton.runtime.JITFunction)
-CONSISTENT = INTERPRETED != isinstance(tl.max, triton.runtime.JITFunction)
-"""Whether triton's own functions are interpreted too: not if it was loaded before TRITON_INTERPRET was set."""
+CONSISTENT = isinstance(tl.max, triton.runtime.JITFunction) != INTERPRETED
+"""Whether triton's own functions run likewise: not if it was loaded before TRITON_INTERPRET was set."""
 _FAST_RECIPROCAL = tl.constexpr(not INTERPRETED and torch.version.hip is None)
 
 

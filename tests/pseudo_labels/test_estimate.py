@@ -57,7 +57,7 @@ class TestKinds:
             np.testing.assert_allclose(labels.cpu().numpy(), estimate().labels, atol=1e-6)
 
     def test_the_backend_of_devices_gives_what_the_others_give(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Lets it work on the host: with torch's operators, where triton was loaded before (torch.compile does).
+        # Lets it work on the host: with torch's operators, since triton is loaded before.
         pytest.importorskip("triton")
         monkeypatch.setenv("TRITON_INTERPRET", "1")
         known = np.where(np.arange(len(PROBS)) % 9 == 0, 1, -1)
