@@ -15,7 +15,7 @@ from cce_ray.yaml_files import UniqueKeyLoader
 
 
 def typed_value(text: str, kinds: Set[Any]) -> Any:
-    """What `text` stands for in a setting that takes values of `kinds` (see `plain_types`).
+    """Read `text` as the value of a setting that takes values of `kinds` (see `plain_types`).
 
     Paths, URIs and names are taken as typed, whatever they look like to YAML ('o/run #7', '2024', 'on'); a
     setting that may be empty is emptied by 'null' or by nothing. A list of names may have brackets or none.

@@ -71,7 +71,7 @@ def _expanded_size(node: yaml.Node, sizes: dict[int, int | None]) -> int:
     if id(node) in sizes:
         size = sizes[id(node)]
         if size is None:
-            _refuse_node(node, "an alias (*) within what it stands for")
+            _refuse_node(node, "an alias (*) within its own anchor")
         return size
     sizes[id(node)] = None
     pairs = node.value if isinstance(node, yaml.MappingNode) else []

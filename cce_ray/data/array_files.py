@@ -20,7 +20,7 @@ from cce_ray.data.reading import printable, reading
 from cce_ray.data.reopening import must_exist, must_match
 
 MAX_INFLATION = 1032
-"""Bytes that a deflated byte stands for at most."""
+"""Bytes that one deflated byte expands to at most."""
 PIECE_BYTES = 2**20
 
 

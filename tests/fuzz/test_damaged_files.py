@@ -261,7 +261,7 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(
     [
         (LAUGHS, "its aliases (*) make more than 100000 values"),
         (MERGES, "its aliases (*) make more than 100000 values"),
-        ("a: &a [*a]", "an alias (*) within what it stands for"),
+        ("a: &a [*a]", "an alias (*) within its own anchor"),
         ("[" * 100_000, "not valid YAML"),
         ("- " * 100_000, "not valid YAML"),
         ("name: a\x00b", "not valid YAML"),

@@ -220,12 +220,12 @@ def test_the_command_prints_json_and_an_error_as_one_line(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "cce_ray.cli", "embed", "images.npy", "-o", "features.parquet"]
     command += ["--backbone", "resnet18", "--device", "cpu", "--json"]
     options = ["--weights", "random", "--image-size", "32", "--batch-size", "2"]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["samples"], summary["features"], summary["output"]) == (3, 512, "features.parquet")
     command += ["--weights", "missing.pth"]
-    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    failed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: --weights: 'missing.pth' is not a file") and not failed.stdout
     assert failed.stderr.count("\n") == 1
