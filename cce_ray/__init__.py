@@ -4,4 +4,6 @@ Importing the package loads neither torch, ray nor mlflow; import what you need 
 ``from cce_ray.pseudo_labels import estimate_pseudo_labels``.
 """
 
-__version__ = "0.1.0"
+from cce_ray.version import __version__
+
+__all__ = ["__version__"]

@@ -23,7 +23,7 @@ app = typer.Typer(
 def show_version(wanted: bool) -> None:
     """Print the version and end."""
     if wanted:
-        from cce_ray import __version__
+        from cce_ray.version import __version__
 
         typer.echo(f"cce_ray {__version__}")
         raise typer.Exit

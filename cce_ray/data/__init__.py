@@ -1,6 +1,6 @@
 """Sources of data and the way from them to the device.
 
-``DATASETS[name]`` is a settings class; its ``load`` returns a ``Dataset``. ``Batches`` brings it to the
+``DATASETS[name]`` is a settings class; ``load_dataset(settings)`` a ``Dataset``. ``Batches`` brings it to the
 device, ``augment`` disturbs it there, ``normalization`` gives the statistics the model starts with.
 """
 
@@ -15,6 +15,7 @@ from cce_ray.data.data_settings import DataSettings
 from cce_ray.data.dataset import Dataset, Source
 from cce_ray.data.digits import Digits
 from cce_ray.data.folder import Folder
+from cce_ray.data.loading import load_dataset
 from cce_ray.data.mnist import MNIST
 from cce_ray.data.normalization import normalization
 from cce_ray.data.samples import Samples
@@ -46,6 +47,7 @@ __all__ = [
     "Source",
     "augment",
     "keyed_uniforms",
+    "load_dataset",
     "normalization",
 ]
 

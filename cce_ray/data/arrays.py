@@ -14,8 +14,9 @@ from pydantic import BeforeValidator
 
 from cce_ray.data.array_files import ArrayFile, FiniteCheck, npz_key, npz_names, open_npz
 from cce_ray.data.augmentation import CAUTIOUS, AugmentationSettings
+from cce_ray.data.class_labels import encode_labels
 from cce_ray.data.data_settings import AbsolutePath, DataSettings
-from cce_ray.data.dataset import Source, encode_labels
+from cce_ray.data.dataset import Source
 from cce_ray.data.label_files import read_labels
 from cce_ray.data.parquet import Request, open_parquet
 from cce_ray.data.parquet_samples import parquet_file

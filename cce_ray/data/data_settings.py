@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+import numpy as np
 from pydantic import AfterValidator, Field
 
 from cce_ray.data.augmentation import AugmentationSettings
+from cce_ray.data.dataset import Source
 from cce_ray.settings import Settings
-
-if TYPE_CHECKING:
-    from cce_ray.data.dataset import Dataset, Source
 
 # Absolute from the start: a worker of a search runs in a folder of its own.
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
@@ -58,16 +57,9 @@ class DataSettings(Settings):
         Raises ValueError, one line with the remedy, when the data are missing or unfit.
         """
 
-    def load(self) -> Dataset:
-        """The data to cluster: ``source`` after ``limit``, ``imbalance``, ``split`` and ``num_clusters``.
-
-        Raises ValueError, one line with the remedy, when the data are missing or unfit.
-        """
-        from cce_ray.data.dataset import assemble
-
-        # Before minutes of reading.
-        if self.split == "official" and not self.has_official_split:
-            raise ValueError(
-                f"data.split: '{self.name}' has no official split; use 'same' or a share such as 0.2"
-            )
-        return assemble(self, self.source())
+    def chosen_rows(self, count: int) -> np.ndarray:
+        """The rows that ``limit`` leaves of ``count``: all, or a seeded choice, ascending; int64."""
+        if self.limit is None or self.limit >= count:
+            return np.arange(count)
+        generator = np.random.default_rng(self.split_seed)
+        return np.sort(generator.choice(count, size=self.limit, replace=False))

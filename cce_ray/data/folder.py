@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cce_ray.data.augmentation import PHOTOS, AugmentationSettings
 from cce_ray.data.data_settings import AbsolutePath, DataSettings
-from cce_ray.data.dataset import Source, chosen_rows
+from cce_ray.data.dataset import Source
 from cce_ray.data.file_names import escape_name, show_name
 from cce_ray.data.image_files import Decoder
 from cce_ray.data.image_listing import list_images, shortened
@@ -61,7 +61,7 @@ class Folder(DataSettings):
             )
         files = listing.files
         labels, class_names, notes = self._labels(files)
-        rows = chosen_rows(self, len(files))
+        rows = self.chosen_rows(len(files))
         files = [files[row] for row in rows]
         decoder = Decoder(self.channels, self.image_size, self._given_depths())
         read = read_folder(self.path, files, decoder, self.memory_limit)

@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from cce_ray import __version__
+from cce_ray.version import __version__
 
 
 @lru_cache(maxsize=1)

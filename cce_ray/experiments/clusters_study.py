@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cce_ray.config import RunConfig
+from cce_ray.data import load_dataset
 from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.data_columns import features
 from cce_ray.experiments.grid import Grid, Quick, Row
@@ -22,7 +23,7 @@ CLASSES = 10
 def merged(config: RunConfig, folder: Path) -> Mapping[str, float]:
     """Accuracy after the clusters of a seed are merged to as many as there are classes, if they are more."""
     clusters = np.load(folder / CLUSTERS_FILE, allow_pickle=False)
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     assert dataset.labels is not None
     rows = dataset.evaluation_indices
     used, found = np.unique(clusters, return_inverse=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from cce_ray.atomic import write_text
 from cce_ray.config import RunConfig
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.distributed.pool import Work
 from cce_ray.experiments.data_columns import features, images
 from cce_ray.experiments.experiment import Options, Outcome
@@ -201,7 +201,7 @@ def loaded(key: str, config: RunConfig) -> Dataset:
     """The data set, read once for all its points."""
     if key not in _kept:
         _kept.clear()
-        _kept[key] = config.data.load()
+        _kept[key] = load_dataset(config.data)
     return _kept[key]
 
 

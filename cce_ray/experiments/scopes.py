@@ -59,6 +59,7 @@ def one_rank(rank: int, size: int, folder: str, run: str, overrides: list[str]) 
     """What `train_ranks` starts: all seeds, one after the other."""
     import torch
 
+    from cce_ray.data import load_dataset
     from cce_ray.metrics import clustering_scores
     from cce_ray.runs import load_run
     from cce_ray.training import LocalContext, evaluate, train
@@ -71,7 +72,7 @@ def one_rank(rank: int, size: int, folder: str, run: str, overrides: list[str]) 
     device, accuracies, seconds = torch.device("cpu"), [], []
     for seed in range(SEEDS):
         config = load_run(run, [*overrides, f"runtime.seed={seed}"])[0].resolved()
-        dataset = config.data.load()
+        dataset = load_dataset(config.data)
         result = train(config, dataset, LocalContext(device, ranks=ranks))
         probs = evaluate(result.model, dataset, device, ranks)
         assert dataset.labels is not None

@@ -11,6 +11,7 @@ import torch
 
 from cce_ray.models.classifier import Classifier
 from cce_ray.models.model_settings import ModelSettings
+from cce_ray.models.registry import MODELS
 from cce_ray.tensor_file import read_tensors, write_tensors
 
 FORMAT = "cce_ray.model"
@@ -57,8 +58,6 @@ def load_model(
     Raises:
         ValueError: no such file, a file of another kind, a damaged one or one of a newer version.
     """
-    from cce_ray.models import MODELS
-
     content = _read(Path(path))
     try:
         settings, metadata = json.loads(content["settings"]), json.loads(content["metadata"])
@@ -76,8 +75,6 @@ def load_model(
 
 def _rebuild(settings: dict[str, Any], content: dict[str, Any]) -> Classifier:
     """The classifier of a file's content, which must fit together; raises anything where it does not."""
-    from cce_ray.models import MODELS
-
     state = content["state"]
     own = MODELS[settings["name"]](**{key: value for key, value in settings.items() if key != "weights"})
 

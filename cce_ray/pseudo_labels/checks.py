@@ -11,6 +11,7 @@ from cce_ray.pseudo_labels.driver import Limits
 from cce_ray.pseudo_labels.mappers import MAPPERS
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
+from cce_ray.pseudo_labels.solvers import SOLVERS
 
 # How far a row may be from summing to one: softmax in single and in half precision.
 SUM_TOLERANCE = 1e-3
@@ -40,8 +41,6 @@ def _is_number(value: Any) -> bool:
 
 
 def check_names(objective: str, solver: str, backend: str) -> None:
-    from cce_ray.pseudo_labels import SOLVERS
-
     for name, value, known in (
         ("objective", objective, tuple(OBJECTIVES)),
         ("solver", solver, ("auto", *SOLVERS)),

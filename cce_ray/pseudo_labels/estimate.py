@@ -25,6 +25,7 @@ from cce_ray.pseudo_labels.mappers import choose_mapper
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import Problem
 from cce_ray.pseudo_labels.result import PseudoLabels
+from cce_ray.pseudo_labels.solvers import SOLVERS
 
 # Where a solver that goes for the optimum stops if no gap is asked for, relative to 1 + λ: what labels in
 # single precision can hold is coarser.
@@ -158,8 +159,6 @@ def estimate_on_device(
 def _choose_solver(
     solver: str, problem: Problem, objective: str, gap_tolerance: float | None
 ) -> type[Solver]:
-    from cce_ray.pseudo_labels import SOLVERS
-
     if solver == "auto":
         return SOLVERS[choose_solver(problem, objective, gap_tolerance)]
     able = [name for name, candidate in SOLVERS.items() if objective in candidate.objectives]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cce_ray import __version__
 from cce_ray.metrics import USED_SHARE
 from cce_ray.report.montage import Exemplars, Pictures, sheet
 from cce_ray.report.report_input import ReportInput
+from cce_ray.version import __version__
 
 _NAMED_EXEMPLARS = 3
 _COLUMNS = 5

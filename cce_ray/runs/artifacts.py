@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cce_ray import __version__
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset
 from cce_ray.models import load_model
@@ -21,6 +20,7 @@ from cce_ray.runs.seeds import SeedResult
 from cce_ray.runs.summary import RunSummary
 from cce_ray.tracking import TrackedRun
 from cce_ray.training import predict
+from cce_ray.version import __version__
 
 EXAMPLES = 4
 """Samples in the logged model's input example."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cce_ray.config import load_config
-from cce_ray.data import Batches, Dataset
+from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.runs.encoders import Encoder, open_encoder
 from cce_ray.runs.feature_file import write_features
 from cce_ray.runs.listener import Listener
@@ -105,7 +105,7 @@ def load_samples(data: str, encoder: Encoder, overrides: Iterable[str], output: 
             f"data.split: {settings.split}, but a file of features has no parts; leave it out, and set it in "
             "training (or write one file with data.part=train and one with data.part=test)"
         )
-    return settings.load()
+    return load_dataset(settings)
 
 
 def features(

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from cce_ray import __version__
 from cce_ray.atomic import replacing
 from cce_ray.data import Dataset
 from cce_ray.runs.encoders import Encoder
 from cce_ray.runs.id_columns import id_columns, id_fields
+from cce_ray.version import __version__
 
 WHOLE_NUMBER = re.compile("0|[1-9][0-9]*")
 GROUP_BYTES = 32 * 2**20

@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from cce_ray.atomic import replacing
 from cce_ray.config import load_config
-from cce_ray.data import Batches, Dataset
+from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.data.sample_ids import SampleIds
 from cce_ray.metrics import cluster_sizes, used_clusters
 from cce_ray.models import Classifier, load_model
@@ -117,7 +117,7 @@ def load_unlabelled(
         values["labels"] = "none"
     settings = data_settings(name, values, overrides)
     check_inputs(output, settings)
-    return settings.load()
+    return load_dataset(settings)
 
 
 def write_predictions(model: Classifier, batches: Batches, ids: SampleIds, output: Path) -> np.ndarray:

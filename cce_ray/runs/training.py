@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cce_ray.atomic import replacing, write_text
 from cce_ray.config import RunConfig
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.runs.artifacts import write_artifacts
 from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, read_record, write_json
 from cce_ray.runs.listener import Listener
@@ -64,7 +64,7 @@ def run_training(
     if config.runtime.device == "cuda":
         config.runtime.torch_device()  # before minutes of reading
     folder, config, resumed = open_folder(config, resume)
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     check_fits(config, dataset)
     runner.check(config, dataset, folder, resumed)
     for note in dataset.notes:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cce_ray import __version__
+from cce_ray.version import __version__
 
 if TYPE_CHECKING:
     import torch

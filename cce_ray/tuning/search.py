@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
 from cce_ray.distributed.training import paths_read
 from cce_ray.distributed.version import code_version
@@ -129,7 +129,7 @@ def opened(searches: Sequence[Search], root: Path, options: Options) -> list[Stu
 def plan_of(search: Search, root: Path, studies: Sequence[Study], listener: Listener) -> StudyPlan:
     """The data and the judge of a search. ValueError if they do not fit it."""
     folder = next((study.folder for study in studies if study.search is search), root)
-    dataset = search.base.data.load()
+    dataset = load_dataset(search.base.data)
     for note in dataset.notes:
         listener.warn(note)
     check_fits(search.base, dataset)

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from cce_ray.config import load_config
+from cce_ray.data import load_dataset
 from cce_ray.distributed.batch_em import EMTasks
 from cce_ray.pseudo_labels import PseudoLabels
 from cce_ray.training import LocalContext, loop
@@ -95,7 +96,7 @@ def make_job(batch: int, clusters: int, folder: Path, tasks: TimedTasks) -> Any:
     overrides += [f"optimizer.batch_size={batch}", "runtime.threads=1", "tracking.enabled=false"]
     overrides += ["pseudo_labels.max_iterations=20", "pseudo_labels.tolerance=0", "method.fairness_weight=20"]
     config = load_config(None, overrides)[0].resolved()
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     context = LocalContext(torch.device("cpu"), helper=None)
     torch.manual_seed(0)
     model = loop.build_model(config, dataset)

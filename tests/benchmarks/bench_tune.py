@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from cce_ray.data import load_dataset
 from cce_ray.pseudo_labels.mappers import available_cores
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import RESULT_FILE, InProcess, SeedJob
@@ -67,7 +68,7 @@ def space(folder: Path, features: Path, count: int) -> Search:
 
 def loop(search: Search, count: int, folder: Path) -> tuple[float, float]:
     """(trials a second, mean seconds of a run) of the plain loop, without the first run."""
-    dataset = search.base.data.load()
+    dataset = load_dataset(search.base.data)
     ends, seconds = [], []
     for number, sample in enumerate(search.start[:count]):
         config = search.config(sample).resolved()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cce_ray.config import RunConfig, load_config
+from cce_ray.data import load_dataset
 from cce_ray.methods import METHODS
 from cce_ray.runs import Listener, RunSummary, predict_file, run_training
 from cce_ray.training import known_labels, load_checkpoint
@@ -117,7 +118,7 @@ def test_semi_supervised(name: str, tmp_path: Path) -> None:
     settings = config(name, tmp_path / "run", *told)
     summary = run_training(settings)
     probs = np.load(Path(summary.output_dir) / "seed_0" / "clusters.npy")
-    dataset = settings.data.load()
+    dataset = load_dataset(settings.data)
     known = known_labels(settings.resolved(), dataset)
     assert known is not None and (known >= 0).sum() == 40
     assert dataset.labels is not None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.data.arrays import Arrays
 
 RANDOM = np.random.default_rng(0)
@@ -16,7 +16,7 @@ LABELS = np.arange(20) % 4
 
 
 def load(path: Path, **values: Any) -> Dataset:
-    return Arrays(path=path, **{"num_clusters": 2, **values}).load()
+    return load_dataset(Arrays(path=path, **{"num_clusters": 2, **values}))
 
 
 def saved(tmp_path: Path, array: np.ndarray) -> Path:
@@ -220,4 +220,4 @@ def test_a_relative_path_is_absolute_at_once(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.chdir(tmp_path)
     settings = Arrays(path=Path("x.npy"), num_clusters=2)
     monkeypatch.chdir("/")
-    assert len(settings.load().samples) == 20
+    assert len(load_dataset(settings).samples) == 20

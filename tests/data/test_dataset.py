@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cce_ray.data import DATASETS, Dataset, Digits
-from cce_ray.data.dataset import encode_labels
+from cce_ray.data import DATASETS, Dataset, Digits, load_dataset
+from cce_ray.data.class_labels import encode_labels
 from cce_ray.data.long_tail import tailed
 
 
 def digits(**values: Any) -> Dataset:
-    return Digits(**values).load()
+    return load_dataset(Digits(**values))
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_any_labelled_set_can_be_made_unequal() -> None:
 def test_unlabelled_data_cannot(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((20, 3), np.float32))
     with pytest.raises(ValueError, match=r"^data.imbalance: 10, but the data have no labels; leave it out"):
-        DATASETS["arrays"](path=tmp_path / "x.npy", imbalance=10, num_clusters=2).load()
+        load_dataset(DATASETS["arrays"](path=tmp_path / "x.npy", imbalance=10, num_clusters=2))

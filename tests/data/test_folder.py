@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cce_ray.data import Batches, Dataset
+from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.data.folder import Folder
 
 
@@ -19,7 +19,7 @@ def save(path: Path, value: int = 100, size: tuple[int, int] = (8, 8)) -> None:
 
 
 def load(path: Path, **values: Any) -> Dataset:
-    return Folder(path=path, **{"num_clusters": 2, **values}).load()
+    return load_dataset(Folder(path=path, **{"num_clusters": 2, **values}))
 
 
 def three_classes(folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cce_ray.data import load_dataset
 from cce_ray.data.folder import Folder
 from cce_ray.data.image_formats import EXCLUDED, image_formats
 from cce_ray.data.image_listing import list_images
@@ -194,7 +195,7 @@ IDS = ["a/caf\\xe9.png", "a/plain.png", "b\\xff/a\\\\xe9.png", "b\\xff/line\nbre
 
 @pytest.mark.parametrize("memory", [4.0, 0.0])
 def test_names_that_are_not_utf8_are_ids_that_can_be_written(tmp_path: Path, memory: float) -> None:
-    data = Folder(path=latin1_folder(tmp_path), memory_limit_gib=memory).load()
+    data = load_dataset(Folder(path=latin1_folder(tmp_path), memory_limit_gib=memory))
     assert list(data.ids) == IDS and data.class_names == ("a", "b\\xff")
     "\n".join([*data.ids, *data.class_names]).encode()
     assert (data.samples.read(np.arange(4)) == 100).all()
@@ -217,7 +218,7 @@ import numpy as np
 from cce_ray.data.folder import Folder
 path = os.fsdecode(sys.stdin.buffer.read())
 for memory in (4.0, 0.0):
-    data = Folder(path=path, memory_limit_gib=memory).load()
+    data = load_dataset(Folder(path=path, memory_limit_gib=memory))
     assert (data.samples.read(np.arange(len(data.ids))) == 100).all()
     sys.stdout.buffer.write("\\0".join([*data.ids, *data.class_names, *data.notes, ""]).encode())
 """

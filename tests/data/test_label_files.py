@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cce_ray.data import load_dataset
 from cce_ray.data.arrays import Arrays
 from cce_ray.data.label_files import read_labels
 
@@ -69,7 +70,7 @@ def test_unfit_files_are_told(
 def test_classes_are_numbered_in_the_order_of_numbers_not_of_text(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((4, 2)))
     (tmp_path / "y.txt").write_text("10\n9\n9\n100\n")
-    data = Arrays(path=tmp_path / "x.npy", labels_path=tmp_path / "y.txt").load()
+    data = load_dataset(Arrays(path=tmp_path / "x.npy", labels_path=tmp_path / "y.txt"))
     assert data.labels is not None and data.labels.tolist() == [1, 0, 0, 2]
     assert data.class_names == ("9", "10", "100") and data.num_clusters == 3
 
@@ -82,7 +83,7 @@ def joined(tmp_path: Path, text: str, **values: Any) -> Any:
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
     (tmp_path / "y.csv").write_text(text)
     settings = {"labels_path": tmp_path / "y.csv", "num_clusters": 2, **values}
-    return Arrays(path=tmp_path / "x.parquet", **settings).load()
+    return load_dataset(Arrays(path=tmp_path / "x.parquet", **settings))
 
 
 def test_labels_are_joined_by_the_users_ids(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cce_ray.data import Digits, normalization
+from cce_ray.data import Digits, load_dataset, normalization
 from cce_ray.data import normalization as function
 from cce_ray.data.arrays import Arrays
 from cce_ray.data.normalization import CHUNK_BYTES
@@ -18,7 +18,7 @@ def embeddings(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     np.save(tmp_path / "x.npy", features)
     settings = Arrays(path=tmp_path / "x.npy", num_clusters=2, **values)  # type: ignore[arg-type]
-    dataset = settings.load()
+    dataset = load_dataset(settings)
     shift, scale = normalization(dataset, settings)
     return shift, scale, (dataset.samples.read(np.arange(len(features))) - shift) * scale
 
@@ -57,7 +57,7 @@ def test_many_chunks_on_disk_give_the_moments_of_the_whole(tmp_path: Path) -> No
 
 def test_only_training_samples_count() -> None:
     settings = Digits(split=0.5)
-    dataset = settings.load()
+    dataset = load_dataset(settings)
     shift, _ = function(dataset, settings)
     images = dataset.samples.array
     assert images is not None
@@ -71,7 +71,7 @@ def test_images_are_normalised_by_channel(tmp_path: Path, kind: str) -> None:
     images[..., 1] = 51
     np.save(tmp_path / "x.npy", images if kind == "uint8" else (images / 255).astype(np.float32))
     settings = Arrays(path=tmp_path / "x.npy", num_clusters=2)
-    shift, scale = normalization(settings.load(), settings)
+    shift, scale = normalization(load_dataset(settings), settings)
     assert shift.shape == scale.shape == (3, 1, 1)
     assert np.allclose(shift[:, 0, 0], (images / 255).mean(axis=(0, 1, 2)), rtol=1e-5)
     assert np.isclose(scale[0, 0, 0], 1 / (images[..., 0] / 255).std(), rtol=1e-5)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cce_ray.data import Batches, Dataset
+from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.data.arrays import Arrays
 from cce_ray.data.parquet import ParquetSamples
 
@@ -20,7 +20,7 @@ ROWS = list(FEATURES)
 
 
 def load(path: Path, **values: Any) -> Dataset:
-    return Arrays(path=path, **{"num_clusters": 2, **values}).load()
+    return load_dataset(Arrays(path=path, **{"num_clusters": 2, **values}))
 
 
 def written(tmp_path: Path, columns: dict[str, Any], row_group_size: int = 8) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cce_ray.data import DATASETS, Batches, Dataset
+from cce_ray.data import DATASETS, Batches, Dataset, load_dataset
 from cce_ray.data.sample_ids import SampleIds
 from cce_ray.data.samples import ArraySamples
 
@@ -62,7 +62,8 @@ ON_DISK = [npy, images, fortran, npz, parquet, shards, photos]
 
 
 def load(source: dict[str, Any], **values: Any) -> Dataset:
-    return DATASETS[source["name"]](**{"num_clusters": 2, "memory_limit_gib": 0, **source, **values}).load()
+    settings = {"num_clusters": 2, "memory_limit_gib": 0, **source, **values}
+    return load_dataset(DATASETS[source["name"]](**settings))
 
 
 @pytest.fixture(autouse=True)

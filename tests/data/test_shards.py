@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.data.arrays import Arrays
 from cce_ray.data.samples import ArraySamples
 from cce_ray.data.shards import ShardedSamples
@@ -23,7 +23,7 @@ ENDS = (0, 7, 8, 30, 50)
 
 
 def load(path: Path, **values: Any) -> Dataset:
-    return Arrays(path=path, **{"num_clusters": 2, **values}).load()
+    return load_dataset(Arrays(path=path, **{"num_clusters": 2, **values}))
 
 
 def write_npy(folder: Path, array: np.ndarray = FEATURES) -> None:

@@ -19,7 +19,7 @@ DATA_MIB = 208
 WORKER = """
 import json, sys, threading, time
 import pyarrow, pyarrow.parquet, torch
-from cce_ray.data import DATASETS, Batches
+from cce_ray.data import DATASETS, Batches, load_dataset
 
 def anonymous():
     with open("/proc/self/status") as status:
@@ -37,7 +37,7 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 
 values = json.loads(sys.argv[1])
-data = DATASETS[values["name"]](**values, num_clusters=2, memory_limit_gib=0).load()
+data = load_dataset(DATASETS[values["name"]](**values, num_clusters=2, memory_limit_gib=0))
 batches = Batches(data.samples, data.train_indices, batch_size=int(sys.argv[2]), device="cpu")
 total = sum(float(inputs.flatten(1)[:, 0].double().sum()) for _, inputs in batches.epoch(0))
 print(peak - base, total, flush=True)

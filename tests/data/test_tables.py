@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.data.arrays import Arrays
 from cce_ray.data.column_names import looks_like_ids, looks_like_labels
 
@@ -22,7 +22,7 @@ EVERY = np.arange(ROWS)
 
 
 def load(path: Path, **values: Any) -> Dataset:
-    return Arrays(path=path, **{"num_clusters": 2, **values}).load()
+    return load_dataset(Arrays(path=path, **{"num_clusters": 2, **values}))
 
 
 def written(tmp_path: Path, columns: Any, name: str = "x.parquet") -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cce_ray.data import DATASETS, DataSettings
+from cce_ray.data import DATASETS, DataSettings, load_dataset
 from cce_ray.data.torchvision_sets import data_root
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -116,10 +116,10 @@ SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100_20": (3, 32, 3
 def test_parts_and_the_official_split(name: str, root: Path) -> None:
     train, test = SIZES[name]
     for part, size in (("train", train), ("test", test), ("all", train + test)):
-        data = settings(name, root, part=part).load()
+        data = load_dataset(settings(name, root, part=part))
         assert (len(data.samples), len(data.labels)) == (size, size)  # type: ignore[arg-type]
         assert len(data.train_indices) == len(data.evaluation_indices) == size
-    official = settings(name, root, split="official").load()
+    official = load_dataset(settings(name, root, split="official"))
     assert official.train_indices.tolist() == list(range(train))
     assert official.evaluation_indices.tolist() == list(range(train, train + test))
     assert data.samples.shape == SHAPES[name] and data.samples.dtype == np.uint8
@@ -128,27 +128,27 @@ def test_parts_and_the_official_split(name: str, root: Path) -> None:
 
 @pytest.mark.parametrize(("name", "row"), [("cifar10", 0), ("cifar100_20", 0), ("stl10", 5)])
 def test_images_stand_upright_beside_their_labels(name: str, row: int, root: Path) -> None:
-    data = settings(name, root, part="all").load()
+    data = load_dataset(settings(name, root, part="all"))
     assert data.samples.array is not None and data.labels is not None
     assert data.samples.array[:, 0, row, 0].tolist() == data.labels.tolist()
 
 
 def test_limit_with_the_official_split_limits_both_parts(root: Path) -> None:
-    data = settings("mnist", root, split="official", limit=12).load()
+    data = load_dataset(settings("mnist", root, split="official", limit=12))
     assert (len(data.train_indices), len(data.evaluation_indices)) == (12, 12)
     assert all(int(data.ids[row]) < 30 for row in data.train_indices)
     assert all(int(data.ids[row]) >= 30 for row in data.evaluation_indices)
 
 
 def test_coarse_labels_come_with_their_names(root: Path) -> None:
-    data = settings("cifar100_20", root).load()
+    data = load_dataset(settings("cifar100_20", root))
     assert data.class_names == tuple(f"coarse {i}" for i in range(20))
 
 
 def test_unlabelled_parts_of_stl10_ask_for_the_number_of_clusters(root: Path) -> None:
     with pytest.raises(ValueError, match=r"^data\.num_clusters: not set"):
-        settings("stl10", root, part="unlabeled").load()
-    data = settings("stl10", root, part="train+unlabeled", num_clusters=7).load()
+        load_dataset(settings("stl10", root, part="unlabeled"))
+    data = load_dataset(settings("stl10", root, part="train+unlabeled", num_clusters=7))
     assert (len(data.samples), data.labels, data.num_clusters) == (25, None, 7)
     assert data.notes
 
@@ -156,7 +156,7 @@ def test_unlabelled_parts_of_stl10_ask_for_the_number_of_clusters(root: Path) ->
 @pytest.mark.parametrize("name", SIZES)
 def test_missing_files_name_the_folder_and_the_ways_out(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
-        settings(name, tmp_path).load()
+        load_dataset(settings(name, tmp_path))
     told = str(caught.value)
     assert told.startswith(f"data.root: {name} is not in '{tmp_path}'") and "\n" not in told
     assert "data.download=true" in told and "CCE_DATA" in told
@@ -165,20 +165,20 @@ def test_missing_files_name_the_folder_and_the_ways_out(name: str, tmp_path: Pat
 def test_damaged_files_are_refused_before_they_are_unpickled(root: Path) -> None:
     (root / "cifar-100-python" / "train").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     with pytest.raises(ValueError, match=r"^data\.root: cifar100_20 is not in .* or damaged"):
-        settings("cifar100_20", root).load()
+        load_dataset(settings("cifar100_20", root))
 
 
 def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     monkeypatch.setenv("CCE_DATA", str(root))
     assert data_root() == root
-    assert len(DATASETS["mnist"]().load().samples) == 30
+    assert len(load_dataset(DATASETS["mnist"]()).samples) == 30
     monkeypatch.delenv("CCE_DATA")
     assert data_root() == Path("data")
 
 
 @pytest.mark.skipif(not (MNIST_ROOT / "MNIST" / "raw").is_dir(), reason="needs MNIST below CCE_DATA")
 def test_the_real_mnist() -> None:
-    data = settings("mnist", MNIST_ROOT, split="official").load()
+    data = load_dataset(settings("mnist", MNIST_ROOT, split="official"))
     assert data.samples.array is not None and data.labels is not None
     assert data.samples.array.shape == (70_000, 1, 28, 28)
     assert np.bincount(data.labels[data.train_indices]).tolist()[:3] == [5923, 6742, 5958]

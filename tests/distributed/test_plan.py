@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cce_ray.config import RunConfig, load_config
+from cce_ray.data import load_dataset
 from cce_ray.distributed.plan import (
     Nodes,
     check_plan,
@@ -91,7 +92,7 @@ def test_every_file_that_workers_read_is_asked_for_on_every_node(tmp_path: Path)
     wanted = config(*read)
     always = {"known.csv": "supervision.labels_path", "m.pt": "model.weights", "e.npy": "method.embedding"}
     expected = {str(tmp_path / name): key for name, key in always.items()}
-    assert paths_read(wanted, wanted.data.load()) == expected, "data in memory travel"
+    assert paths_read(wanted, load_dataset(wanted.data)) == expected, "data in memory travel"
     streamed = config(*read, "data.memory_limit_gib=0")
     expected[str(tmp_path / "rows.npy")] = "data.path"
-    assert paths_read(streamed, streamed.data.load()) == expected
+    assert paths_read(streamed, load_dataset(streamed.data)) == expected

@@ -278,13 +278,14 @@ def supervision_files() -> list[bytes]:
 
 
 def read_supervision(path: Path, random: np.random.Generator) -> None:
+    from cce_ray.data import load_dataset
     from cce_ray.data.arrays import Arrays
     from cce_ray.training.supervising import told_in
 
     features = path.with_name("rows.npy")
     if not features.exists():
         np.save(features, rows())
-    told_in(path, Arrays(path=features, num_clusters=3).load())
+    told_in(path, load_dataset(Arrays(path=features, num_clusters=3)))
 
 
 def record_files() -> list[bytes]:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from cce_ray.config import load_config
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.models import load_model
 from cce_ray.models.pretrained import load_pretrained
 from cce_ray.runs import Listener, embed_file, run_training
@@ -43,7 +43,7 @@ def stored(path: Path) -> np.ndarray:
 
 def read_back(path: Path, *more: str) -> Dataset:
     settings = ["data=arrays", f"data.path={path}", *more]
-    return load_config(None, settings)[0].data.load()
+    return load_dataset(load_config(None, settings)[0].data)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_small_batches_and_row_groups_change_nothing(tmp_path: Path, monkeypatch
     # A choice of a data set's rows keeps their numbers, and numbers as class names stay numbers.
     ids = first["id"].to_pylist()
     assert all(a < b for a, b in pairwise(ids)) and ids[-1] > 50
-    digits = load_config(None, ["data=digits"])[0].data.load()
+    digits = load_dataset(load_config(None, ["data=digits"])[0].data)
     assert digits.labels is not None
     assert first["labels"].to_pylist() == digits.labels[ids].tolist()
 
@@ -133,7 +133,7 @@ def test_an_own_models_features_are_what_its_head_sees(tmp_path: Path) -> None:
     settings = ["data=digits", "model=cnn", "optimizer.batch_size=50", *quick]
     folder = run_training(load_config(None, [*settings, f"output_dir={tmp_path / 'run'}"])[0]).output_dir
     classifier, _ = load_model(Path(folder) / "model.pt")
-    digits = load_config(None, ["data=digits"])[0].data.load()
+    digits = load_dataset(load_config(None, ["data=digits"])[0].data)
     with torch.inference_mode():
         images = torch.from_numpy(digits.samples.read(np.arange(1797)))
         expected = classifier.backbone(classifier.normalize(images))

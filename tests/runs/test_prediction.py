@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from cce_ray.config import load_config
+from cce_ray.data import load_dataset
 from cce_ray.runs import Listener, embed_file, predict_file, run_training
 
 QUICK = ["optimizer.epochs=1", "optimizer.batch_size=10", "runtime.threads=1", "tracking.enabled=false"]
@@ -132,7 +133,8 @@ def test_rows_are_numbered_by_their_place_in_the_data(tmp_path: Path) -> None:
     columns = {**blobs(), "paper": np.arange(60) + 5000, "y": np.arange(60) % 3}
     path = table(tmp_path / "x.parquet", columns)
     model = trained(tmp_path / "run", "data=arrays", f"data.path={path}", "data.limit=20")
-    rows = load_config(None, ["data=arrays", f"data.path={path}", "data.limit=20"])[0].data.load().ids.places
+    settings = load_config(None, ["data=arrays", f"data.path={path}", "data.limit=20"])[0].data
+    rows = load_dataset(settings).ids.places
     written = pyarrow.csv.read_csv(Path(model) / "clusters.csv")
     assert written["id"].to_pylist() == list(rows) and max(rows) > 20
     predict_file(model, str(path), tmp_path / "some.csv", overrides=["data.limit=9"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cce_ray.config import load_config
+from cce_ray.data import load_dataset
 from cce_ray.models import load_model, save_model
 from cce_ray.runs import embed_file, run_training
 
@@ -37,7 +38,7 @@ def test_a_run_starts_from_the_backbone_of_another(pretext: Path, tmp_path: Path
 def test_its_features_are_those_before_the_head(pretext: Path, tmp_path: Path) -> None:
     embed_file("digits", tmp_path / "features.parquet", backbone=str(pretext))
     settings = ["data=arrays", f"data.path={tmp_path / 'features.parquet'}"]
-    dataset = load_config(None, settings)[0].data.load()
+    dataset = load_dataset(load_config(None, settings)[0].data)
     width = load_model(pretext)[0].head.weight.shape[1]
     assert dataset.samples.shape == (width,) and len(dataset.samples) == 1797
     assert dataset.num_clusters == 10

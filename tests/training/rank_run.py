@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from cce_ray.config import load_config
+from cce_ray.data import load_dataset
 from cce_ray.training import LocalContext, train
 from cce_ray.training.labelling import Together
 from cce_ray.training.ranks import Alone, ProcessGroup
@@ -34,7 +35,7 @@ def outcome(
         ranks=ProcessGroup() if size > 1 else Alone(),
     )
     try:
-        result = train(config, config.data.load(), context)
+        result = train(config, load_dataset(config.data), context)
     except ValueError as error:
         return {"error": str(error)}
     return {"history": result.history, "weights": result.model.state_dict()}

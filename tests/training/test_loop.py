@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cce_ray.config import RunConfig, load_config
-from cce_ray.data import Batches, Dataset
+from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.metrics import clustering_scores
 from cce_ray.models import Linear
 from cce_ray.training import LocalContext, TrainResult, predict, train
@@ -32,7 +32,7 @@ def run(config: RunConfig, folder: Path | None = None, resume: bool = False, sto
             raise Stopped
 
     context = LocalContext(CPU, folder=folder, resume=resume, on_step=on_step)
-    return train(config, config.data.load(), context)
+    return train(config, load_dataset(config.data), context)
 
 
 def weights(result: TrainResult) -> dict[str, torch.Tensor]:
@@ -139,7 +139,7 @@ def test_a_linear_model_learns_the_digits(method: str) -> None:
     if method != "shannon":
         overrides.append("method.fairness_weight=20")
     config = load_config(None, overrides)[0].resolved()
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     result = train(config, dataset, LocalContext(CPU))
     assert evaluate(config, result, dataset) > 0.55  # chance is 0.1
     assert result.history[-1]["loss/total"] < result.history[0]["loss/total"]
@@ -149,7 +149,7 @@ def test_kmeans_is_scikit_learns_and_its_model_gives_the_same_clusters() -> None
     from sklearn.cluster import KMeans
 
     config = load_config(None, ["data=digits", "method=kmeans", "runtime.threads=1"])[0].resolved()
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     result = train(config, dataset, LocalContext(CPU))
     batches = Batches(dataset.samples, dataset.train_indices, batch_size=500, device=CPU)
     clusters = predict(result.model, batches).argmax(1)
@@ -164,7 +164,7 @@ def test_kmeans_beyond_the_memory_limit_takes_mini_batches(batch_size: int) -> N
     overrides = ["data=digits", "method=kmeans", "method.memory_limit_gib=0.0001"]
     overrides.append(f"optimizer.batch_size={batch_size}")
     config = load_config(None, [*overrides, "runtime.threads=1"])[0].resolved()
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     result = train(config, dataset, LocalContext(CPU))
     assert evaluate(config, result, dataset) > (0.6 if batch_size == 300 else 0.4)
 
@@ -185,7 +185,7 @@ def test_bf16_trains_close_to_float32(digits_config: RunConfig) -> None:
 
 def test_training_and_evaluation_samples_are_apart_when_split(digits_config: RunConfig) -> None:
     config = with_settings(digits_config, "data", split=0.25)
-    dataset = config.data.load()
+    dataset = load_dataset(config.data)
     seen: set[int] = set()
     original = Batches.epoch
 
@@ -203,7 +203,7 @@ def test_training_and_evaluation_samples_are_apart_when_split(digits_config: Run
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_run_agrees_with_the_cpu(digits_config: RunConfig) -> None:
-    result = train(digits_config, digits_config.data.load(), LocalContext(torch.device("cuda")))
+    result = train(digits_config, load_dataset(digits_config.data), LocalContext(torch.device("cuda")))
     reference = run(digits_config)
     first = [r.history[0]["loss/total"] for r in (result, reference)]
     assert first[0] == pytest.approx(first[1], rel=1e-3)

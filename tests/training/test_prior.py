@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cce_ray.config import RunConfig, load_config
-from cce_ray.data import Batches
+from cce_ray.data import Batches, load_dataset
 from cce_ray.metrics import clustering_scores
 from cce_ray.runs import run_training
 from cce_ray.training import LocalContext, TrainResult, load_checkpoint, predict, train
@@ -37,7 +37,7 @@ def config(path: Path, *more: str) -> RunConfig:
 
 
 def accuracy(settings: RunConfig, result: TrainResult) -> float:
-    dataset = settings.data.load()
+    dataset = load_dataset(settings.data)
     indices = dataset.evaluation_indices
     batches = Batches(dataset.samples, indices, batch_size=1000, device=CPU)
     assert dataset.labels is not None
@@ -46,7 +46,7 @@ def accuracy(settings: RunConfig, result: TrainResult) -> float:
 
 
 def run(settings: RunConfig, context: LocalContext | None = None) -> TrainResult:
-    return train(settings, settings.data.load(), context or LocalContext(CPU))
+    return train(settings, load_dataset(settings.data), context or LocalContext(CPU))
 
 
 @pytest.mark.slow

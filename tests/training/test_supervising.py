@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cce_ray.config import RunConfig, load_config
-from cce_ray.data import Dataset
+from cce_ray.data import Dataset, load_dataset
 from cce_ray.training import known_labels
 
 RATIO = "supervision.ratio=0.1"
@@ -15,7 +15,7 @@ DIGITS = ["data=digits", "model=linear", "tracking.enabled=false"]
 
 def told(*overrides: str) -> tuple[RunConfig, Dataset]:
     config = load_config(None, [*DIGITS, *overrides])[0].resolved()
-    return config, config.data.load()
+    return config, load_dataset(config.data)
 
 
 def known(*overrides: str) -> np.ndarray:
@@ -120,11 +120,11 @@ def test_images_are_known_by_their_files_or_places_whatever_the_limit(tmp_path: 
         (tmp_path / "photos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png")
     settings = ["data=folder", f"data.path={tmp_path / 'photos'}", "data.limit=6"]
-    whole = load_config(None, settings)[0].data.load()
+    whole = load_dataset(load_config(None, settings)[0].data)
     row, other = 5, 2
     text = lines.format(file=whole.ids[row], place=int(whole.ids.column(np.array([row]))[0]))
     extra = int(whole.ids.column(np.array([other]))[0]) if "{place}" in lines else whole.ids[other]
     (tmp_path / "known.csv").write_text(f"{text}\n{extra},a\n")
     config, _ = load_config(None, [*settings, f"supervision.labels_path={tmp_path / 'known.csv'}"])
-    found = known_labels(config, config.data.load())
+    found = known_labels(config, load_dataset(config.data))
     assert found is not None and found.tolist() == [-1, -1, 0, -1, -1, 1]

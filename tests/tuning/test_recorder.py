@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cce_ray.data import load_dataset
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.listener import Listener
 from cce_ray.tracking import TrackingSettings, make_tracker
@@ -44,7 +45,7 @@ def plan(tmp_path: Path, empty_store: Path) -> StudyPlan:
     space = {"method.fairness_weight": {"low": 1.0, "high": 100.0}}
     path.write_text(yaml.safe_dump({"run": "digits", "space": space, "set": {"data.limit": 100}}))
     search = load_search(str(path), ["optimizer.batch_size=50"])
-    dataset = search.base.data.load()
+    dataset = load_dataset(search.base.data)
     folder = tmp_path / "study"
     folder.mkdir()
     shutil.copy(empty_store, folder)
