@@ -1,5 +1,8 @@
 """The base of every configuration model."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -14,3 +17,7 @@ class Settings(BaseModel):
         validate_default=True,
         protected_namespaces=(),
     )
+
+    def with_(self, changes: Mapping[str, Any]) -> Self:
+        """The same settings with {field: value} changed, checked again. Raises pydantic's ValidationError."""
+        return type(self).model_validate(self.model_dump() | dict(changes))

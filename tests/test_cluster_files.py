@@ -179,7 +179,7 @@ def test_a_job_takes_the_code_along_and_nothing_else(tmp_path: Path, include_git
     """Ray's own packer, on a folder that has been worked in."""
     kept = [
         "cce_ray/__init__.py",
-        "cce_ray/data/mnist.py",
+        "cce_ray/data/sources/mnist.py",
         "cce_ray/training/checkpoints.py",
         "cce_ray/report/templates/report.html.j2",
         "jobs/sweep.py",

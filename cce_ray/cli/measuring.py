@@ -25,10 +25,10 @@ def bench_pseudo_labels(
     ] = None,
 ) -> None:
     """Time every pseudo-label solver to certified gaps, against the paper's EM and projected gradient."""
-    from cce_ray.console import RichListener
+    from cce_ray.cli.console import RichListener
     from cce_ray.experiments.experiment import prepare_folder
-    from cce_ray.experiments.pseudo_label_benchmark import QUICK, Plan, run_benchmark, write_report
-    from cce_ray.experiments.pseudo_label_tables import notes, tables
+    from cce_ray.experiments.solver_race.benchmark import QUICK, Plan, run_benchmark, write_report
+    from cce_ray.experiments.solver_race.tables import notes, tables
 
     if output:
         prepare_folder(output)
@@ -74,14 +74,14 @@ def experiment(
 
     if show:
         width = max(map(len, EXPERIMENTS))
-        for name, meaning in EXPERIMENTS.items():
-            typer.echo(f"{name:<{width}}  {meaning}")
+        for name, entry in EXPERIMENTS.items():
+            typer.echo(f"{name:<{width}}  {entry.meaning}")
         return
     if not names:
         raise ValueError(f"experiment: no name given; choose from {', '.join(EXPERIMENTS)}")
     runs = {name: find_experiment(name) for name in names}  # all of them, before the first takes hours
 
-    from cce_ray.console import RichListener
+    from cce_ray.cli.console import RichListener
     from cce_ray.distributed.pool import pool_at
     from cce_ray.experiments.experiment import make_options, perform, prepare_folder
 

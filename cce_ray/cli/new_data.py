@@ -24,7 +24,7 @@ def predict(
     json: JsonOption = False,
 ) -> None:
     """Label new data with a trained model: cluster, confidence and probabilities of every sample."""
-    from cce_ray.console import RichListener
+    from cce_ray.cli.console import RichListener
     from cce_ray.runs import predict_file
 
     with RichListener() as listener:
@@ -66,7 +66,7 @@ def embed(
     json: JsonOption = False,
 ) -> None:
     """Features of images by a trained network, in a file for `cce train features --set data.path=FILE`."""
-    from cce_ray.console import RichListener
+    from cce_ray.cli.console import RichListener
     from cce_ray.runs import embed_file
 
     with RichListener() as listener:

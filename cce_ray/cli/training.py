@@ -42,7 +42,7 @@ def train(
     if address and not config.runtime.workers:
         raise ValueError(f"--address {address}: the run has no workers to put there; add --workers N")
 
-    from cce_ray.console import RichListener, print_summary
+    from cce_ray.cli.console import RichListener, print_summary
 
     with RichListener() as listener:
         for note in notes:
@@ -102,7 +102,7 @@ def tune(
     changes = {"trials": trials, "time_budget": time_budget, "objective": objective}
     searches = [load_search(space, [*(overrides or []), *extra], **changes) for space in spaces]
 
-    from cce_ray.console import RichListener, print_search
+    from cce_ray.cli.console import RichListener, print_search
 
     with RichListener() as listener:
         # torch and ray, once the search is known to be right

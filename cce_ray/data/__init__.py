@@ -7,24 +7,24 @@ device, ``augment`` disturbs it there, ``normalization`` gives the statistics th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cce_ray.data.arrays import Arrays
 from cce_ray.data.augmentation import AugmentationSettings
-from cce_ray.data.cifar10 import CIFAR10
-from cce_ray.data.cifar100_20 import CIFAR100Coarse
 from cce_ray.data.data_settings import DataSettings
 from cce_ray.data.dataset import Dataset, Source
-from cce_ray.data.digits import Digits
-from cce_ray.data.folder import Folder
 from cce_ray.data.loading import load_dataset
-from cce_ray.data.mnist import MNIST
 from cce_ray.data.normalization import normalization
-from cce_ray.data.samples import Samples
-from cce_ray.data.stl10 import STL10
+from cce_ray.data.sources.arrays import Arrays
+from cce_ray.data.sources.cifar10 import CIFAR10
+from cce_ray.data.sources.cifar100_20 import CIFAR100Coarse
+from cce_ray.data.sources.digits import Digits
+from cce_ray.data.sources.folder import Folder
+from cce_ray.data.sources.mnist import MNIST
+from cce_ray.data.sources.stl10 import STL10
+from cce_ray.data.storage.samples import Samples
 
 if TYPE_CHECKING:
-    from cce_ray.data.augmenting import augment
-    from cce_ray.data.batches import Batches
-    from cce_ray.data.keyed_random import keyed_uniforms
+    from cce_ray.data.device.augmenting import augment
+    from cce_ray.data.device.batches import Batches
+    from cce_ray.data.device.keyed_random import keyed_uniforms
 
 DATASETS: dict[str, type[DataSettings]] = {
     "digits": Digits,
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 # These need torch, which a reader of configurations should not wait for.
-_LAZY = {"Batches": "batches", "augment": "augmenting", "keyed_uniforms": "keyed_random"}
+_LAZY = {"Batches": "device.batches", "augment": "device.augmenting", "keyed_uniforms": "device.keyed_random"}
 
 
 def __getattr__(name: str) -> Any:

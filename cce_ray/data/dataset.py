@@ -8,8 +8,8 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from cce_ray.data.sample_ids import SampleIds
-from cce_ray.data.samples import Samples
+from cce_ray.data.storage.sample_ids import SampleIds
+from cce_ray.data.storage.samples import Samples
 
 
 @final

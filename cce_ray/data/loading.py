@@ -7,8 +7,8 @@ import numpy as np
 from cce_ray.data.data_settings import DataSettings
 from cce_ray.data.dataset import Dataset
 from cce_ray.data.long_tail import tailed
-from cce_ray.data.sample_ids import SampleIds
-from cce_ray.data.samples import SubsetSamples, in_memory
+from cce_ray.data.storage.sample_ids import SampleIds
+from cce_ray.data.storage.samples import SubsetSamples, in_memory
 
 
 def load_dataset(settings: DataSettings) -> Dataset:

@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cce_ray.distributed.training import run_on_ray
+    from cce_ray.distributed.ray_train import run_on_ray
 
 __all__ = ["run_on_ray"]
 
 # EM's processes need neither torch nor Ray Train.
-_LAZY = {"run_on_ray": "training"}
+_LAZY = {"run_on_ray": "ray_train"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 from cce_ray.runs.listener import Listener
 
 if TYPE_CHECKING:
+    from cce_ray.config import RuntimeSettings
     from cce_ray.distributed.plan import Nodes
-    from cce_ray.runtime import RuntimeSettings
 
 Result = TypeVar("Result")
 LOOK_SECONDS = 1.0

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import yaml
 
-from cce_ray.config import RunConfig, validate
+from cce_ray.config import RunConfig
 from cce_ray.runs.folder import CONFIG_FILE, check_same_run
 
 
@@ -57,7 +57,7 @@ class RunStorage:
                 "set another output_dir"
             )
         if kept is not None:
-            check_same_run(config, validate(yaml.safe_load(kept)), f"{self.root}/{self.name}")
+            check_same_run(config, RunConfig.from_dict(yaml.safe_load(kept)), f"{self.root}/{self.name}")
 
     def claim(self, config: RunConfig, resume: bool) -> None:
         """Make the place this run's; ValueError as `check_free`."""

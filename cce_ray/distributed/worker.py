@@ -17,8 +17,8 @@ from ray.train import Checkpoint
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
-from cce_ray.distributed.batch_em import EMTasks
-from cce_ray.distributed.em import EMHolders
+from cce_ray.distributed.em.rows import EMHolders
+from cce_ray.distributed.em.tasks import EMTasks
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.seeds import RESULT_FILE, train_seed
 from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint

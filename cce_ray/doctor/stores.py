@@ -61,7 +61,7 @@ def try_out(location: Location) -> None:
 
 def data_sets(root: Path | None) -> Check:
     """Which of torchvision's sets are there, by the names of their files."""
-    from cce_ray.data.torchvision_sets import data_root
+    from cce_ray.data.sources.torchvision_sets import data_root
 
     name, folder = "data sets", (root or data_root()).absolute()
     fetch = "add --set data.download=true, or let CCE_DATA name the folder that holds them"

@@ -1,44 +1,9 @@
-"""Tables and figures of the paper, and the benchmarks that users run: one file per table or figure.
+"""Tables and figures of the paper, studies beyond it, and the benchmarks that users run.
 
-An experiment of `cce experiment` is the file of its name, with a function `run(options, listener) -> Outcome`
-(`experiment.py`), and a line here.
+An experiment of `cce experiment` is one file in `paper` or `studies`, with a function
+`run(options, listener) -> Outcome` (`experiment.py`), and a line in `registry.py`.
 """
 
-from __future__ import annotations
+from cce_ray.experiments.registry import EXPERIMENTS, find_experiment
 
-import difflib
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from cce_ray.experiments.experiment import Run
-
-EXPERIMENTS: dict[str, str] = {
-    "figure1": "Collision (9) and Shannon's (8) cross-entropy of three soft labels, over all predictions.",
-    "figure2": "Learning from corrupted labels: collision against Shannon's cross-entropy on soft targets.",
-    "figure3": "The M-step's equation (17): where its root lies, and Newton's way to it.",
-    "table1": "Pseudo-label solvers: seconds an iteration, iterations and seconds to convergence.",
-    "table2": "Every method with searched settings, a linear classifier on fixed features.",
-    "table3": "The methods with VGG-4 from scratch on images; for a GPU, or --quick.",
-    "table4": "The methods with ResNet-18 from SimCLR's weights; for a GPU.",
-    "table5": "A few labels, VGG-4 from scratch; for a GPU, or --quick.",
-    "table5_pretrained": "A few labels, ResNet-18 from SimCLR's weights; for a GPU.",
-    "table6": "Loss (10) against loss (11), a linear classifier on fixed features.",
-    "table7": "Loss (10) against loss (11), VGG-4 from scratch; for a GPU, or --quick.",
-    "semi_supervised": "MNIST with a few labels: what the unlabelled images add.",
-    "long_tail": "Exponentially imbalanced features: what the options of the prior buy.",
-    "clusters_study": "More clusters than classes, and merged afterwards.",
-    "lambda_study": "Accuracy against the fairness weight λ, for cce_plus and shannon.",
-}
-"""{name: what it shows}."""
-
-
-def find_experiment(name: str) -> Run:
-    """The experiment's `run`. ValueError, one line, for a name that is not in the registry."""
-    if name not in EXPERIMENTS:
-        close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        known = ", ".join(EXPERIMENTS)
-        raise ValueError(f"experiment {name}: no such experiment; {guess}Known: {known}")
-    run: Run = import_module(f"{__name__}.{name}").run
-    return run
+__all__ = ["EXPERIMENTS", "find_experiment"]

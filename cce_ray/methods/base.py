@@ -163,16 +163,16 @@ class MethodSettings(Settings):
 
 def labels_of(
     method: MethodSettings,
-    settings: PseudoLabelSettings,
     probs: np.ndarray,
-    prior: np.ndarray | None,
+    settings: PseudoLabelSettings,
     known_labels: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int, float]:
     """`method.labels` on one thread, as plain values that travel between processes.
 
     Returns y (B, K), the number of iterations and the last max |Δy|.
     """
-    inline = settings.model_copy(update={"backend": "inline"})
+    inline = settings.with_({"backend": "inline"})
     found = method.labels(probs, inline, known_labels, prior)  # type: ignore[arg-type]
     iterations, change = found.progress
     return found.labels, iterations, change

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from cce_ray.files.tensor_file import read_tensors, write_tensors
 from cce_ray.models.classifier import Classifier
 from cce_ray.models.model_settings import ModelSettings
 from cce_ray.models.registry import MODELS
-from cce_ray.tensor_file import read_tensors, write_tensors
 
 FORMAT = "cce_ray.model"
 VERSION = 1

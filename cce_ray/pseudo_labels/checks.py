@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from cce_ray.pseudo_labels.arrays import for_kernels, one_line, to_array, to_floating
-from cce_ray.pseudo_labels.driver import Limits
 from cce_ray.pseudo_labels.mappers import MAPPERS
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
 from cce_ray.pseudo_labels.solvers import SOLVERS
+from cce_ray.pseudo_labels.solvers.driver import Limits
 
 # How far a row may be from summing to one: softmax in single and in half precision.
 SUM_TOLERANCE = 1e-3
@@ -162,7 +162,7 @@ def start_labels(problem: Problem, probs: Any, init: Any, double: bool) -> np.nd
 def _fill(
     source: np.ndarray, name: str, floor: float, half: bool, labels: np.ndarray, first_row: int = 0
 ) -> None:
-    from cce_ray.pseudo_labels import blocks_kernel
+    from cce_ray.pseudo_labels.kernels import blocks as blocks_kernel
 
     tolerance = SUM_TOLERANCE_HALF if half else SUM_TOLERANCE
     verdict, found = blocks_kernel.start_rows(source, floor, tolerance, labels)

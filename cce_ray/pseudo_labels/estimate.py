@@ -20,12 +20,12 @@ from cce_ray.pseudo_labels.checks import (
     start_labels,
 )
 from cce_ray.pseudo_labels.choice import choose_backend, choose_solver
-from cce_ray.pseudo_labels.driver import Limits, Solver, iterate
 from cce_ray.pseudo_labels.mappers import choose_mapper
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import Problem
 from cce_ray.pseudo_labels.result import PseudoLabels
 from cce_ray.pseudo_labels.solvers import SOLVERS
+from cce_ray.pseudo_labels.solvers.driver import Limits, Solver, iterate
 
 # Where a solver that goes for the optimum stops if no gap is asked for, relative to 1 + λ: what labels in
 # single precision can hold is coarser.
@@ -124,7 +124,7 @@ def estimate_on_device(
     objective and the gap are computed on the host, if they are asked for."""
     import torch
 
-    from cce_ray.pseudo_labels.device_em import check_on_device, em_on_device
+    from cce_ray.pseudo_labels.device.em import check_on_device, em_on_device
 
     probs = probs.detach()
     check_shape(tuple(probs.shape))
@@ -168,7 +168,7 @@ def _choose_solver(
 
 
 def _value(problem: Problem, labels: np.ndarray, objective: str) -> float:
-    from cce_ray.pseudo_labels import blocks_kernel
+    from cce_ray.pseudo_labels.kernels import blocks as blocks_kernel
 
     chosen = OBJECTIVES[objective]
     total = blocks_kernel.collision_sum if chosen.data == "collision" else blocks_kernel.shannon_sum

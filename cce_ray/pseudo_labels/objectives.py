@@ -15,7 +15,7 @@ from typing import Literal, final
 import numpy as np
 
 from cce_ray.pseudo_labels.prior import wanted_shares
-from cce_ray.pseudo_labels.problem import EMPTY_SHARE, LOG_FLOOR, MEAN_FLOOR
+from cce_ray.pseudo_labels.problem import EMPTY_SHARE, MEAN_FLOOR
 
 Vector = np.ndarray
 
@@ -121,33 +121,3 @@ OBJECTIVES: dict[str, Objective] = {
         "shannon", forward_fairness, forward_prices, forward_correction, forward_excess, True
     ),
 }
-
-
-def data_value_reference(probs: np.ndarray, labels: np.ndarray, data: str) -> float:
-    """mean_i H₂(y_i, σ_i) (9) or mean_i H(y_i, σ_i) (8), natural logarithms, float64.
-
-    Args:
-        probs: σ, (M, K).
-        labels: y, (M, K).
-        data: "collision" or "shannon".
-    """
-    sigma, y = probs.astype(np.float64), labels.astype(np.float64)
-    if data == "collision":
-        return float(-np.log(np.maximum((sigma * y).sum(axis=1), LOG_FLOOR)).mean())
-    return float(-(y * np.log(np.maximum(sigma, LOG_FLOOR))).sum(axis=1).mean())
-
-
-def objective_reference(
-    probs: np.ndarray,
-    labels: np.ndarray,
-    *,
-    objective: str,
-    prior: Vector,
-    fairness_weight: float,
-    prior_slack: float = 0.0,
-) -> float:
-    """The value of (12), (10) or (5) with weight λ at y; plain NumPy."""
-    chosen = OBJECTIVES[objective]
-    mean = labels.astype(np.float64).mean(axis=0)
-    fairness = chosen.fairness(mean, prior, fairness_weight, prior_slack)
-    return data_value_reference(probs, labels, chosen.data) + fairness

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, final
 
-from cce_ray.pseudo_labels.driver import Reason
+from cce_ray.pseudo_labels.solvers.driver import Reason
 
 
 @final

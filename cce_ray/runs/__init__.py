@@ -9,8 +9,8 @@ from cce_ray.runs.named import load_run
 if TYPE_CHECKING:
     from cce_ray.runs.embedding import embed_file
     from cce_ray.runs.prediction import predict_file
+    from cce_ray.runs.run import run_training
     from cce_ray.runs.summary import RunSummary
-    from cce_ray.runs.training import run_training
 
 __all__ = ["Listener", "RunSummary", "embed_file", "load_run", "predict_file", "run_training"]
 
@@ -19,7 +19,7 @@ _LAZY = {
     "embed_file": "embedding",
     "predict_file": "prediction",
     "RunSummary": "summary",
-    "run_training": "training",
+    "run_training": "run",
 }
 
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
-from cce_ray.atomic import write_text
 from cce_ray.config import RunConfig, flatten, is_name, load_config
+from cce_ray.files.atomic import write_text
 
 Record = TypeVar("Record")
 
@@ -92,8 +92,7 @@ def matching(config: RunConfig, folder: Path) -> RunConfig:
     """The stored configuration, if `config` asks for the same run; ValueError naming the first difference."""
     stored, _ = load_config(folder / CONFIG_FILE)
     if not config.runtime.threads:
-        runtime = config.runtime.model_copy(update={"threads": stored.runtime.threads})
-        config = config.model_copy(update={"runtime": runtime})
+        config = config.with_({"runtime.threads": stored.runtime.threads})
     check_same_run(config.resolved(), stored, str(folder))
     return config.resolved()
 

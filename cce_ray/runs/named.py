@@ -41,9 +41,9 @@ def load_run(
         return config, notes
     folder = path.absolute().parent
     if resume:
-        return config.model_copy(update={"output_dir": str(folder)}), notes
+        return config.with_({"output_dir": str(folder)}), notes
     if config.output_dir:
         target = next(free_names(folder))
-        config = config.model_copy(update={"output_dir": str(target)})
+        config = config.with_({"output_dir": str(target)})
         notes.append(f"{path} is the record of a run: repeating it into {target}")
     return config, notes

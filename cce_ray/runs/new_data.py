@@ -8,9 +8,9 @@ from typing import Any
 
 from cce_ray.config import assignments_of, load_config
 from cce_ray.data import DATASETS, Dataset, DataSettings
-from cce_ray.data.arrays import names_in
-from cce_ray.data.image_listing import list_images
-from cce_ray.data.shards import is_shard
+from cce_ray.data.sources.arrays import names_in
+from cce_ray.data.storage.image_listing import list_images
+from cce_ray.data.storage.shards import is_shard
 from cce_ray.runs.folder import is_run
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from cce_ray.atomic import replacing
 from cce_ray.config import load_config
 from cce_ray.data import Batches, Dataset, load_dataset
-from cce_ray.data.sample_ids import SampleIds
+from cce_ray.data.storage.sample_ids import SampleIds
+from cce_ray.files.atomic import replacing
 from cce_ray.metrics import cluster_sizes, used_clusters
 from cce_ray.models import Classifier, load_model
 from cce_ray.runs.id_columns import id_columns, id_fields

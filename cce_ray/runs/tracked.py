@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cce_ray.atomic import write_text
 from cce_ray.config import RunConfig, flatten
 from cce_ray.data import Dataset
+from cce_ray.files.atomic import write_text
 from cce_ray.tracking import Status, TrackedRun, Tracker
 from cce_ray.tracking.environment import environment_tags
 

@@ -68,12 +68,10 @@ def save(
     """Write the MLflow model to ``folder``: code, weights, signature, example, pinned requirements."""
     import mlflow.pyfunc
 
-    from cce_ray.tracking import mlflow_model
-
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=model,
-        python_model=mlflow_model.__file__,
+        python_model=str(Path(__file__).with_name("mlflow_model.py")),
         artifacts={"model": str(path)},
         signature=signature(input_example, num_clusters),
         input_example=input_example,

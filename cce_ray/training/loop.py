@@ -19,7 +19,7 @@ from cce_ray.training.context import RunContext
 from cce_ray.training.embedding import training_neighbours
 from cce_ray.training.evaluation import evaluate
 from cce_ray.training.job import Job, restore, state_of
-from cce_ray.training.labelling import Given, make_labeller
+from cce_ray.training.labelling import GivenLabels, make_labeller
 from cce_ray.training.step import training_step
 from cce_ray.training.supervising import Supervision, known_labels
 from cce_ray.training.watch import EpochWatch
@@ -116,7 +116,7 @@ def start(
         forward=ranks.wrap(model, forward),
         optimizer=config.optimizer.build(model),
         batches=batches,
-        labeller=Given(targets)
+        labeller=GivenLabels(targets)
         if targets is not None
         else make_labeller(config, context, batches.batch_size, dataset, known),
         watch=EpochWatch(len(dataset.samples), dataset.num_clusters, ranks),

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cce_ray.data import augment
-from cce_ray.data.batches import to_device
+from cce_ray.data.device.batches import to_device
 from cce_ray.methods import Step
-from cce_ray.training.batch_probs import BatchProbs
 from cce_ray.training.job import Job
+from cce_ray.training.labelling import BatchProbs
 from cce_ray.training.ranks import share_sizes
 from cce_ray.training.shared_batch import SharedBatch
 from cce_ray.training.supervising import Supervision

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset
-from cce_ray.data.batches import share, to_device
-from cce_ray.data.sample_ids import shown
+from cce_ray.data.device.batches import share, to_device
+from cce_ray.data.storage.sample_ids import shown
 
 KEY = "supervision"
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cce_ray.tuning.settings import Search, load_search
+from cce_ray.tuning.search_settings import Search, load_search
 
 if TYPE_CHECKING:
     from cce_ray.tuning.publishing import SearchSummary

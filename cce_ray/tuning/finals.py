@@ -17,9 +17,9 @@ from cce_ray.config import RunConfig, flatten
 from cce_ray.metrics import stability
 from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.listener import Listener
+from cce_ray.runs.run import final_metrics
 from cce_ray.runs.seeds import CLUSTERS_FILE, MODEL_FILE, RESULT_FILE, SeedResult
 from cce_ray.runs.tracked import finishing, run_tags
-from cce_ray.runs.training import final_metrics
 from cce_ray.tracking import Tracker
 from cce_ray.tuning.judging import criteria_of
 from cce_ray.tuning.objectives import OBJECTIVES, merit
@@ -144,7 +144,7 @@ def train_final(plan: StudyPlan, part: str, sample: Mapping[str, Any], seed: int
 
 def seeded(config: RunConfig, seed: int) -> RunConfig:
     """The run with another seed."""
-    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"seed": seed})})
+    return config.with_({"runtime.seed": seed})
 
 
 def keep(

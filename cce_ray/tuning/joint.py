@@ -8,16 +8,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cce_ray.config import RunConfig, assign, validate
+from cce_ray.config import RunConfig
 from cce_ray.runs.folder import write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import CLUSTERS_FILE
 from cce_ray.tuning.objectives import value_of
-from cce_ray.tuning.settings import Search
+from cce_ray.tuning.search_settings import Search
 from cce_ray.tuning.trial import StudyPlan, ignore, train_once
 
 SCALES_FILE = "scales.json"
@@ -77,12 +76,7 @@ def measured(plan: StudyPlan) -> tuple[float, float]:
 
 def kmeans(base: RunConfig) -> RunConfig:
     """The same data clustered by k-means."""
-    values: dict[str, Any] = json.loads(base.model_dump_json())
-    values["pseudo_labels"] = {}
-    for key, name in (("method", "kmeans"), ("model", "centroids")):
-        assign(values, key, name)
-    values["runtime"]["workers"] = 0
-    return validate(values)
+    return base.with_({"method": "kmeans", "model": "centroids", "pseudo_labels": {}, "runtime.workers": 0})
 
 
 def value(plan: StudyPlan, config: RunConfig) -> float:

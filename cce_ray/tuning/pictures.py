@@ -6,7 +6,7 @@ import io
 import warnings
 from contextlib import suppress
 
-from cce_ray.tuning.sampling import make_study
+from cce_ray.tuning.optuna_searcher import make_study
 from cce_ray.tuning.study import Study
 
 FEWEST_TRIALS = 4

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cce_ray.atomic import replacing, write_text
 from cce_ray.config import flatten
+from cce_ray.files.atomic import replacing, write_text
 from cce_ray.runs.artifacts import launcher, short
 from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative
@@ -135,7 +135,7 @@ def best_run(study: Study, plan: StudyPlan, sample: Mapping[str, Any]) -> str:
     """The champion's run file: with the first fresh seed, so that `--seeds` repeats the last round."""
     config = plan.config(sample)
     config = seeded(config, final_seeds(study)[0])
-    return config.model_copy(update={"name": f"{plan.name}-best", "output_dir": ""}).to_yaml()
+    return config.with_({"name": f"{plan.name}-best", "output_dir": ""}).to_yaml()
 
 
 def named(champion: Finalist, what: Literal["mean", "spread"]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cce_ray.distributed.plan import Nodes, check_plan, worker_resources
-from cce_ray.tuning.settings import Search
+from cce_ray.tuning.search_settings import Search
 
 SLIVER = {"memory": 2.0**20}
 """What a trial reserves whose work is done by workers of its own: something, for Tune wants that, but no part

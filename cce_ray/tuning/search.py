@@ -12,24 +12,24 @@ from typing import Any
 
 from cce_ray.data import Dataset, load_dataset
 from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
-from cce_ray.distributed.training import paths_read
+from cce_ray.distributed.ray_train import paths_read
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.folder import locked
 from cce_ray.runs.listener import Listener
+from cce_ray.runs.run import check_fits
 from cce_ray.runs.tracked import tracked_run
-from cce_ray.runs.training import check_fits
 from cce_ray.tracking import TrackedRun, Tracker, make_tracker
+from cce_ray.tuning.asha import ASHAInTurn
 from cce_ray.tuning.finals import candidates, last_round
 from cce_ray.tuning.joint import check_joint, joint, scales_of
 from cce_ray.tuning.judging import make_judge
 from cce_ray.tuning.objectives import OBJECTIVES
+from cce_ray.tuning.optuna_searcher import SearchInTurn
 from cce_ray.tuning.publishing import SearchSummary, publish
 from cce_ray.tuning.recorder import Recorder
 from cce_ray.tuning.resources import concurrency, trial_resources
-from cce_ray.tuning.sampling import SearchInTurn
-from cce_ray.tuning.scheduling import ASHAInTurn
-from cce_ray.tuning.settings import SchedulerSettings, Search
-from cce_ray.tuning.stopping import make_stop_list
+from cce_ray.tuning.search_settings import SchedulerSettings, Search
+from cce_ray.tuning.stop_list import make_stop_list
 from cce_ray.tuning.study import SEARCH_FILE, Study, open_root, open_study
 from cce_ray.tuning.transfer import transfer
 from cce_ray.tuning.trial import StudyPlan, run_trial
@@ -111,8 +111,8 @@ def with_threads(search: Search) -> Search:
     base, threads = search.base, search.base.runtime.threads or 1
     if base.method.required_model:
         raise ValueError(f"method: {base.method.name} is fitted in one step; there is nothing to search")
-    runtime = base.runtime.model_copy(update={"threads": threads, "evaluate_every": 0})
-    return Search(search.settings, base.model_copy(update={"runtime": runtime}).resolved())
+    changes = {"runtime.threads": threads, "runtime.evaluate_every": 0}
+    return Search(search.settings, base.with_(changes).resolved())
 
 
 def opened(searches: Sequence[Search], root: Path, options: Options) -> list[Study]:
@@ -231,7 +231,7 @@ def longest(study: Study, plan: StudyPlan) -> int:
 def comparisons(study: Study, plan: StudyPlan) -> SchedulerSettings:
     """When trials are compared; in a joint search after each data set."""
     wanted = study.search.settings.scheduler
-    return wanted.model_copy(update={"grace_epochs": 1}) if plan.also else wanted
+    return wanted.with_({"grace_epochs": 1}) if plan.also else wanted
 
 
 def run_tune(

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from cce_ray.atomic import write_text
-from cce_ray.config import flatten, validate
+from cce_ray.config import RunConfig, flatten
+from cce_ray.files.atomic import write_text
+from cce_ray.files.yaml_file import read_yaml
 from cce_ray.runs.folder import free_names, latest, occupied
 from cce_ray.tuning.records import TrialRecord, read_trials
-from cce_ray.tuning.settings import Search
-from cce_ray.yaml_files import read_yaml
+from cce_ray.tuning.search_settings import Search
 
 SEARCH_FILE = "search.yaml"
 BUDGET, JOINT = "budget", "joint"
@@ -102,7 +102,7 @@ def completed(stored: dict[str, Any]) -> dict[str, Any]:
     """What a search has stored, with the defaults of settings that its version did not have yet."""
     also = {name: completed(values) for name, values in (stored.get(JOINT) or {}).items()}
     whole = dict(stored) | ({JOINT: also} if JOINT in stored else {})
-    return whole | ({"run": validate(stored["run"]).to_dict()} if "run" in stored else {})
+    return whole | ({"run": RunConfig.from_dict(stored["run"]).to_dict()} if "run" in stored else {})
 
 
 def check_same(asked: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:

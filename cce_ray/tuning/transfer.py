@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from cce_ray.atomic import write_text
+from cce_ray.files.atomic import write_text
 from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import RESULT_FILE, SeedResult

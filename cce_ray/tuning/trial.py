@@ -16,7 +16,7 @@ from cce_ray.distributed.version import code_version
 from cce_ray.tuning.judging import VALUE, TrialJudge, criteria_of
 from cce_ray.tuning.objectives import collapsed, worst
 from cce_ray.tuning.records import trial_folder
-from cce_ray.tuning.settings import Search
+from cce_ray.tuning.search_settings import Search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -204,7 +204,7 @@ def train_once(
 
     runner: SeedRunner = InProcess()
     if config.runtime.workers:
-        from cce_ray.distributed.training import nested
+        from cce_ray.distributed.ray_train import nested
 
         runner = nested()
     folder.mkdir(parents=True, exist_ok=True)

@@ -55,8 +55,8 @@ def digest(parts: Any) -> str:
 
 def timed(rows: Any, points: int, clusters: int, iterations: int) -> float:
     """Seconds of the iterations on rows that are at their start."""
-    from cce_ray.pseudo_labels.driver import Limits
-    from cce_ray.pseudo_labels.spread import estimate_spread
+    from cce_ray.pseudo_labels.solvers.driver import Limits
+    from cce_ray.pseudo_labels.solvers.spread import estimate_spread
 
     started = time.perf_counter()
     estimate_spread(
@@ -75,9 +75,9 @@ def in_process(pieces: list[Any], iterations: int) -> tuple[float, float, str]:
     import ray
 
     from cce_ray.pseudo_labels.checks import start_rows
-    from cce_ray.pseudo_labels.em_rows import EMRows
     from cce_ray.pseudo_labels.mappers import Threads
     from cce_ray.pseudo_labels.problem import group_blocks
+    from cce_ray.pseudo_labels.solvers.em_rows import EMRows
 
     probs = np.concatenate(ray.get(pieces))
     started = time.perf_counter()
@@ -93,7 +93,7 @@ def on_actors(
 ) -> tuple[float, float, str, dict[str, float]]:
     """(seconds of the iterations, of all from σ to y in the object store, processes that start and end
     included, digest of y, peak MB of the holders and of this process)."""
-    from cce_ray.distributed.em import HeldByActors, Piece, RayRows
+    from cce_ray.distributed.em.rows import HeldByActors, Piece, RayRows
 
     starts = [0, *accumulate(rows)]
     described = [Piece(*piece) for piece in zip(pieces, starts[:-1], rows, strict=True)]
@@ -139,8 +139,8 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     import ray
 
-    from cce_ray.distributed.em_holder import load_kernels
-    from cce_ray.pseudo_labels.spread import group_rows
+    from cce_ray.distributed.em.holder import load_kernels
+    from cce_ray.pseudo_labels.solvers.spread import group_rows
 
     wanted = parsed()
     points, clusters = wanted.points, wanted.clusters

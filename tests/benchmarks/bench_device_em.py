@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import torch
 
-from cce_ray.pseudo_labels import device_em
-from cce_ray.pseudo_labels.device_em import SeveralLaunches, em_on_device
+from cce_ray.pseudo_labels.device import em as device_em
+from cce_ray.pseudo_labels.device.em import SeveralLaunches, em_on_device
 
 ITERATIONS = 50
 WEIGHT = 10.0

@@ -28,12 +28,11 @@ import torch
 
 from cce_ray.config import load_config
 from cce_ray.data import load_dataset
-from cce_ray.distributed.batch_em import EMTasks
+from cce_ray.distributed.em.tasks import EMTasks
 from cce_ray.pseudo_labels import PseudoLabels
 from cce_ray.training import LocalContext, loop
 from cce_ray.training import step as steps
-from cce_ray.training.batch_probs import BatchProbs, Labelled
-from cce_ray.training.labelling import Beside, Here
+from cce_ray.training.labelling import BatchProbs, HelperLabeller, InlineLabeller, Labelled
 
 Span = tuple[str, str, float, float]
 """(lane, what, start, end)."""
@@ -183,9 +182,9 @@ def main() -> None:
         )
         labellers = {
             "none": NoEstimation(),
-            "Ray task": Beside(job.config, tasks, wanted.clusters),
-            "inline, 1 thread": Here(inline),
-            "inline, 2 threads": Here(job.config),
+            "Ray task": HelperLabeller(job.config, tasks, wanted.clusters),
+            "inline, 1 thread": InlineLabeller(inline),
+            "inline, 2 threads": InlineLabeller(job.config),
         }
         seconds, blocked, em, latest = measure(job, labellers, spans, wanted.repetitions)
     report(wanted, seconds, blocked, statistics.median(em))

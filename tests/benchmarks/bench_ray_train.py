@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1500)
     wanted = parser.parse_args()
     from cce_ray.distributed.cluster import connected
-    from cce_ray.distributed.training import RayTrain
+    from cce_ray.distributed.ray_train import RayTrain
 
     folder = Path(tempfile.mkdtemp(prefix="cce-bench-"))
     if wanted.alone:

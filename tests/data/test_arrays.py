@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.data.arrays import Arrays
+from cce_ray.data.sources.arrays import Arrays
 
 RANDOM = np.random.default_rng(0)
 FEATURES = RANDOM.normal(size=(20, 5)).astype(np.float32)

@@ -257,7 +257,7 @@ def test_presets_are_complete_and_suit_their_data(name: str) -> None:
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
 def test_geometry_agrees_with_torchs_own_affine_grid(padding: str) -> None:
-    from cce_ray.data.augmenting import _move
+    from cce_ray.data.device.augmenting import _move
 
     images = torch.rand(5, 2, 9, 14, generator=torch.Generator().manual_seed(0))
     maps = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(1))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cce_ray.data import Batches
-from cce_ray.data.batches import READ_AHEAD
-from cce_ray.data.samples import ArraySamples, MappedSamples
+from cce_ray.data.device.batches import READ_AHEAD
+from cce_ray.data.storage.samples import ArraySamples, MappedSamples
 
 
 def numbered(count: int) -> ArraySamples:

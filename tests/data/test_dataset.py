@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from cce_ray.data import DATASETS, Dataset, Digits, load_dataset
-from cce_ray.data.class_labels import encode_labels
 from cce_ray.data.long_tail import tailed
+from cce_ray.data.sources.class_labels import encode_labels
 
 
 def digits(**values: Any) -> Dataset:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cce_ray.config import load_config
 from cce_ray.data.dataset import Source
-from cce_ray.data.folder import Folder
+from cce_ray.data.sources.folder import Folder
 
 RAMP = np.arange(24 * 24).reshape(24, 24)
 """0 .. 575."""

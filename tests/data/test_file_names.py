@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cce_ray.data.file_names import escape_name, openable, show_name, unescape_name
+from cce_ray.data.storage.file_names import escape_name, openable, show_name, unescape_name
 
 NAMES = st.binary(min_size=1, max_size=30) | st.lists(
     st.sampled_from([b"\\", b"x", b"e9", b"41", b"\xe9", b"\xc3\xa9", b"a", b"/", b"X", b"\n"]), min_size=1
@@ -57,7 +57,7 @@ def test_messages_stay_on_one_line() -> None:
 CHILD = """
 import os, sys
 from pathlib import Path
-from cce_ray.data.file_names import escape_name, openable, unescape_name
+from cce_ray.data.storage.file_names import escape_name, openable, unescape_name
 folder = Path(os.fsdecode(sys.stdin.buffer.read()))
 for name in sorted(os.listdir(folder), key=escape_name):
     text = escape_name(name)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cce_ray.data import Batches, Dataset, load_dataset
-from cce_ray.data.folder import Folder
+from cce_ray.data.sources.folder import Folder
 
 
 def save(path: Path, value: int = 100, size: tuple[int, int] = (8, 8)) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from cce_ray.data import image_files
-from cce_ray.data.image_files import LONGEST, Decoder, reason_of
+from cce_ray.data.storage import image_files
+from cce_ray.data.storage.image_files import LONGEST, Decoder, reason_of
 
 RGB, GREY = Decoder("rgb", None), Decoder("grey", None)
 RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)

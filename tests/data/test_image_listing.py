@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from cce_ray.data import load_dataset
-from cce_ray.data.folder import Folder
-from cce_ray.data.image_formats import EXCLUDED, image_formats
-from cce_ray.data.image_listing import list_images
+from cce_ray.data.sources.folder import Folder
+from cce_ray.data.storage.image_formats import EXCLUDED, image_formats
+from cce_ray.data.storage.image_listing import list_images
 
 
 def save(path: Path, value: int = 100, kind: str | None = None) -> None:
@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_read_itself(locked_folder: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
 def test_links_into_a_place_that_may_not_be_entered() -> None:
     code = (
-        "import os, sys; from cce_ray.data.folder import Folder\n"
+        "import os, sys; from cce_ray.data.sources.folder import Folder\n"
         "Folder(path=sys.argv[1]).source()  # imports everything\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "print(*Folder(path=sys.argv[1]).source().notes, sep='\\n')"
@@ -215,7 +215,7 @@ def test_notes_on_names_that_are_not_utf8_stay_on_one_line(tmp_path: Path) -> No
 CHILD = """
 import os, sys
 import numpy as np
-from cce_ray.data.folder import Folder
+from cce_ray.data.sources.folder import Folder
 path = os.fsdecode(sys.stdin.buffer.read())
 for memory in (4.0, 0.0):
     data = load_dataset(Folder(path=path, memory_limit_gib=memory))

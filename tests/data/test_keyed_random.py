@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cce_ray.data.keyed_random import keyed_uniforms, keyed_uniforms_reference
+from cce_ray.data.device.keyed_random import keyed_uniforms, keyed_uniforms_reference
 
 IDS = torch.arange(4000)
 
@@ -22,7 +22,7 @@ def test_the_kernel_agrees_with_its_plain_twin(seed: int, epoch: int, stream: in
 
 def test_a_known_value_of_splitmix64_anchors_the_hash() -> None:
     # The first output of splitmix64 from state 0.
-    from cce_ray.data.keyed_random import GAMMA, _mix_integer
+    from cce_ray.data.device.keyed_random import GAMMA, _mix_integer
 
     assert _mix_integer(GAMMA) == 0xE220A8397B1DCDAF
 

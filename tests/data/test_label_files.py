@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cce_ray.data import load_dataset
-from cce_ray.data.arrays import Arrays
-from cce_ray.data.label_files import read_labels
+from cce_ray.data.sources.arrays import Arrays
+from cce_ray.data.sources.label_files import read_labels
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from cce_ray.data import node_copy as module
-from cce_ray.data.node_copy import identity, node_copy, remove_unused_copies
+from cce_ray.data.storage import node_copy as module
+from cce_ray.data.storage.node_copy import identity, node_copy, remove_unused_copies
 
 ARRAY = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 USER = """
 import signal, sys, time
 import numpy as np
-from cce_ray.data.node_copy import node_copy
+from cce_ray.data.storage.node_copy import node_copy
 
 def write(file):
     with open(sys.argv[1], "a") as log:
@@ -198,7 +198,7 @@ def test_a_disk_that_fills_up_is_told_and_nothing_half_written_stays(scratch: Pa
 
 def test_a_file_size_limit_of_the_system_is_told_in_the_same_way(tmp_path: Path, scratch: Path) -> None:
     code = (
-        "import resource, numpy as np; from cce_ray.data.node_copy import node_copy\n"
+        "import resource, numpy as np; from cce_ray.data.storage.node_copy import node_copy\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "node_copy(('set',), 200, lambda file: np.save(file, np.zeros(10**5)))"
     )

@@ -7,8 +7,8 @@ import pytest
 
 from cce_ray.data import Digits, load_dataset, normalization
 from cce_ray.data import normalization as function
-from cce_ray.data.arrays import Arrays
 from cce_ray.data.normalization import CHUNK_BYTES
+from cce_ray.data.sources.arrays import Arrays
 
 RANDOM = np.random.default_rng(0)
 

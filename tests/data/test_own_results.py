@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from cce_ray.config import load_config
-from cce_ray.data.folder import Folder
-from cce_ray.data.image_listing import list_images
+from cce_ray.data.sources.folder import Folder
+from cce_ray.data.storage.image_listing import list_images
 from cce_ray.experiments.experiment import Options, Outcome, write
 from cce_ray.experiments.provenance import facts
 from cce_ray.runs.folder import CONFIG_FILE, locked
-from cce_ray.runs.training import run_training
-from cce_ray.tuning.settings import load_search
+from cce_ray.runs.run import run_training
+from cce_ray.tuning.search_settings import load_search
 from cce_ray.tuning.study import Study
 
 

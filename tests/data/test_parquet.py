@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cce_ray.data import Batches, Dataset, load_dataset
-from cce_ray.data.arrays import Arrays
-from cce_ray.data.parquet import ParquetSamples
+from cce_ray.data.sources.arrays import Arrays
+from cce_ray.data.storage.parquet import ParquetSamples
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

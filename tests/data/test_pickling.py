@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from cce_ray.data import DATASETS, Batches, Dataset, load_dataset
-from cce_ray.data.sample_ids import SampleIds
-from cce_ray.data.samples import ArraySamples
+from cce_ray.data.storage.sample_ids import SampleIds
+from cce_ray.data.storage.samples import ArraySamples
 
 FEATURES = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 

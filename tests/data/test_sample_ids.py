@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cce_ray.data.sample_ids import Chained, Repeated, SampleIds
+from cce_ray.data.storage.sample_ids import Chained, Repeated, SampleIds
 
 FILES = ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
 

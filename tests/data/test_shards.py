@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.data.arrays import Arrays
-from cce_ray.data.samples import ArraySamples
-from cce_ray.data.shards import ShardedSamples
+from cce_ray.data.sources.arrays import Arrays
+from cce_ray.data.storage.samples import ArraySamples
+from cce_ray.data.storage.shards import ShardedSamples
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

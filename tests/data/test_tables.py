@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.data.arrays import Arrays
-from cce_ray.data.column_names import looks_like_ids, looks_like_labels
+from cce_ray.data.sources.arrays import Arrays
+from cce_ray.data.storage.column_names import looks_like_ids, looks_like_labels
 
 ROWS, SIZE = 20, 4
 FEATURES = np.random.default_rng(0).normal(size=(ROWS, SIZE)).astype(np.float32)

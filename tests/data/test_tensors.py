@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from cce_ray.data.tensors import as_tensor
+from cce_ray.data.device.tensors import as_tensor
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.uint8, np.int64, np.bool_])
@@ -41,7 +41,7 @@ def test_a_writeable_array_stays_so() -> None:
 def test_torch_does_not_warn() -> None:
     code = (
         "import warnings; warnings.simplefilter('error')\n"
-        "import numpy as np\nfrom cce_ray.data.tensors import as_tensor\n"
+        "import numpy as np\nfrom cce_ray.data.device.tensors import as_tensor\n"
         "as_tensor(np.frombuffer(bytes(80), np.float32)).sum()"
     )  # In a process of its own, because torch warns only once.
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

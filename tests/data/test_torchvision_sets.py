@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cce_ray.data import DATASETS, DataSettings, load_dataset
-from cce_ray.data.torchvision_sets import data_root
+from cce_ray.data.sources.torchvision_sets import data_root
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 MNIST_ROOT = Path(os.environ.get("CCE_DATA", SHARED))

@@ -13,7 +13,7 @@ import pytest
 from waiting import wait_until
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.spread import group_rows
+from cce_ray.pseudo_labels.solvers.spread import group_rows
 
 pytestmark = pytest.mark.ray
 
@@ -47,7 +47,7 @@ def put(probs: np.ndarray, groups: int = 10) -> tuple[list[Any], list[int]]:
 
 def described(probs: np.ndarray) -> list[Any]:
     """Pieces for RayRows."""
-    from cce_ray.distributed.em import Piece
+    from cce_ray.distributed.em.rows import Piece
 
     references, rows = put(probs)
     starts = [0, *np.cumsum(rows)[:-1].tolist()]
@@ -55,7 +55,7 @@ def described(probs: np.ndarray) -> list[Any]:
 
 
 def means_of(held: Any) -> Any:
-    from cce_ray.pseudo_labels.em import Means
+    from cce_ray.pseudo_labels.solvers.em import Means
 
     return Means(held, POINTS, np.full(CLUSTERS, 1 / CLUSTERS), 20.0, 0.0)
 
@@ -73,7 +73,7 @@ def expected() -> Any:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_any_number_of_workers_gives_the_bits_of_one_process(workers: int, expected: Any) -> None:
-    from cce_ray.distributed.em import estimate_dataset
+    from cce_ray.distributed.em.rows import estimate_dataset
 
     pieces, rows = put(softmax(POINTS))
     labels, result, gap = estimate_dataset(pieces, rows, num_clusters=CLUSTERS, workers=workers, **OPTIONS)
@@ -83,7 +83,7 @@ def test_any_number_of_workers_gives_the_bits_of_one_process(workers: int, expec
 
 
 def test_labels_beyond_the_memory_limit_lie_in_files_and_have_the_same_bits(expected: Any) -> None:
-    from cce_ray.distributed.em import estimate_dataset
+    from cce_ray.distributed.em.rows import estimate_dataset
 
     pieces, rows = put(softmax(POINTS))
     labels, _, _ = estimate_dataset(pieces, rows, num_clusters=CLUSTERS, workers=2, memory_limit=0, **OPTIONS)
@@ -93,7 +93,7 @@ def test_labels_beyond_the_memory_limit_lie_in_files_and_have_the_same_bits(expe
 # Without a limit holders map all of σ: Ray first looks, for long, for room in its store, then uses files.
 @pytest.mark.parametrize("memory_limit", [0, pytest.param(None, marks=pytest.mark.slow)])
 def test_predictions_larger_than_the_object_store_spill(memory_limit: int | None) -> None:
-    from cce_ray.distributed.em import estimate_dataset
+    from cce_ray.distributed.em.rows import estimate_dataset
 
     probs = softmax(300_000, 100)  # 120 MB of σ and as much of y, in a store of 100 MB
     pieces, rows = put(probs, groups=16)
@@ -135,7 +135,7 @@ def holders() -> list[int]:
 def test_a_killed_worker_is_made_again_and_nothing_changes(
     moment: str, limit: int | None, expected: Any
 ) -> None:
-    from cce_ray.distributed.em import RayRows
+    from cce_ray.distributed.em.rows import RayRows
 
     pieces = described(softmax(POINTS))
     with RayRows(pieces, num_points=POINTS, fairness_weight=20.0, workers=2, memory_limit=limit) as held:
@@ -159,7 +159,7 @@ def test_a_killed_worker_is_made_again_and_nothing_changes(
 def test_a_worker_that_dies_while_it_computes_is_not_waited_for_in_vain(
     expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cce_ray.distributed.em import RayRows
+    from cce_ray.distributed.em.rows import RayRows
 
     with RayRows(described(softmax(POINTS)), num_points=POINTS, fairness_weight=20.0, workers=2) as held:
         means = means_of(held)
@@ -182,7 +182,7 @@ def test_a_worker_that_dies_while_it_computes_is_not_waited_for_in_vain(
 def test_a_worker_may_be_lost_again_and_again_if_iterations_are_done_in_between(
     expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cce_ray.distributed import em
+    from cce_ray.distributed.em import rows as em
 
     monkeypatch.setattr(em, "MOST_LOSSES", 2)
     with em.RayRows(described(softmax(POINTS)), num_points=POINTS, fairness_weight=20.0, workers=2) as held:
@@ -195,8 +195,8 @@ def test_a_worker_may_be_lost_again_and_again_if_iterations_are_done_in_between(
 
 
 def test_a_worker_that_is_always_lost_is_given_up_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cce_ray.distributed import em
-    from cce_ray.distributed.em_holder import Holder
+    from cce_ray.distributed.em import rows as em
+    from cce_ray.distributed.em.holder import Holder
 
     class Mortal(Holder):
         def advance(self, prices: np.ndarray) -> np.ndarray:
@@ -214,8 +214,8 @@ def test_a_worker_that_is_always_lost_is_given_up_in_one_line(monkeypatch: pytes
 
 
 def test_a_new_worker_that_cannot_catch_up_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cce_ray.distributed import em
-    from cce_ray.distributed.em_holder import Holder
+    from cce_ray.distributed.em import rows as em
+    from cce_ray.distributed.em.holder import Holder
 
     class Forgetful(Holder):
         def catch_up(self, history: Any) -> str:
@@ -243,7 +243,7 @@ def test_workers_compute_where_callers_hold_all_cpus(expected: Any) -> None:
             return True
 
         def labels(self, pieces: list[Any], rows: list[int]) -> np.ndarray:
-            from cce_ray.distributed.em import estimate_dataset
+            from cce_ray.distributed.em.rows import estimate_dataset
 
             found, _, _ = estimate_dataset(pieces, rows, num_clusters=CLUSTERS, workers=2, **OPTIONS)
             return np.concatenate(ray.get(found))
@@ -255,7 +255,7 @@ def test_workers_compute_where_callers_hold_all_cpus(expected: Any) -> None:
 
 
 def test_workers_load_no_torch() -> None:
-    from cce_ray.distributed.em import RayRows
+    from cce_ray.distributed.em.rows import RayRows
 
     with RayRows(described(softmax(1000)), num_points=1000, fairness_weight=1.0, workers=1) as held:
         held.sums()
@@ -263,13 +263,13 @@ def test_workers_load_no_torch() -> None:
 
 
 def test_a_rank_without_rows_holds_nothing() -> None:
-    from cce_ray.distributed.em import EMHolders
+    from cce_ray.distributed.em.rows import EMHolders
 
     assert EMHolders(2).hold([], 64, 64, 1.0).finish() == []
 
 
 def test_holders_of_bad_rows_end() -> None:
-    from cce_ray.distributed.em import EMHolders
+    from cce_ray.distributed.em.rows import EMHolders
 
     before, probs = set(holders()), softmax(POINTS)
     probs[POINTS - 1] = 2.0
@@ -281,7 +281,7 @@ def test_holders_of_bad_rows_end() -> None:
 
 
 def test_mistakes_are_one_line() -> None:
-    from cce_ray.distributed.em import estimate_dataset
+    from cce_ray.distributed.em.rows import estimate_dataset
 
     probs = softmax(POINTS)
     probs[7_000] = np.nan
@@ -311,7 +311,7 @@ def test_mistakes_are_one_line() -> None:
 def test_pieces_that_do_not_fit_are_told(change: Any, message: str, workers: int) -> None:
     import ray
 
-    from cce_ray.distributed.em import estimate_dataset
+    from cce_ray.distributed.em.rows import estimate_dataset
 
     probs = softmax(1280)
     pieces = [ray.put(part) for part in change([probs[:640], probs[640:]])]
@@ -322,7 +322,7 @@ def test_pieces_that_do_not_fit_are_told(change: Any, message: str, workers: int
 
 
 def test_a_wrong_number_of_clusters_is_told() -> None:
-    from cce_ray.distributed.em import estimate_dataset
+    from cce_ray.distributed.em.rows import estimate_dataset
 
     pieces, rows = put(softmax(1000))
     with pytest.raises(ValueError, match=r"^num_clusters: 5, but probs has 12 columns; give 12$"):

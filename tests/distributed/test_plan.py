@@ -15,7 +15,7 @@ from cce_ray.distributed.plan import (
     must_be_beside,
     worker_resources,
 )
-from cce_ray.distributed.training import paths_read
+from cce_ray.distributed.ray_train import paths_read
 
 TWO_NODES = Nodes([{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}])
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from cce_ray.config import RuntimeSettings
 from cce_ray.distributed.plan import Nodes
 from cce_ray.distributed.pool import InTurn, OnRay, Work, pool_at
-from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.experiment import Options
-from cce_ray.experiments.grid import Column, Grid, Row
+from cce_ray.experiments.grid.cell import Cell
+from cce_ray.experiments.grid.grid import Column, Grid, Row
 from cce_ray.runs import Listener
-from cce_ray.runtime import RuntimeSettings
 
 GRID = Grid(
     title="A grid",

@@ -20,7 +20,7 @@ from faults import worker_pids
 from waiting import wait_until
 
 import cce_ray
-from cce_ray.distributed import training
+from cce_ray.distributed import ray_train as training
 from cce_ray.runs import RunSummary, load_run, run_training
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

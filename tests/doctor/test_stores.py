@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cce_ray.data import DATASETS
-from cce_ray.data.torchvision_sets import TorchvisionSettings
+from cce_ray.data.sources.torchvision_sets import TorchvisionSettings
 from cce_ray.doctor.check import Check
 from cce_ray.doctor.stores import SETS, data_sets, mlflow_store
 

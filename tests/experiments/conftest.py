@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cce_ray.experiments import stopwatch
+from cce_ray.experiments.solver_race import stopwatch
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cce_ray.experiments.figure2 import corrupted, softened
+from cce_ray.experiments.paper.figure2 import corrupted, softened
 
 
 def test_corruption_replaces_the_wanted_share_by_labels_at_random() -> None:

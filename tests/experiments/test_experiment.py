@@ -12,9 +12,9 @@ from command_line import cce_here
 
 from cce_ray.config import flatten
 from cce_ray.experiments import EXPERIMENTS, find_experiment
-from cce_ray.experiments.cell import Cell
 from cce_ray.experiments.experiment import Options, Outcome, make_options, perform, prepare_folder
-from cce_ray.experiments.grid import Grid
+from cce_ray.experiments.grid.cell import Cell
+from cce_ray.experiments.grid.grid import Grid
 from cce_ray.experiments.table import Table
 from cce_ray.runs import Listener, load_run
 
@@ -26,7 +26,7 @@ GRIDS = {name: owner for name, owner in OWNERS.items() if isinstance(owner, Grid
 def test_every_experiment_is_the_file_of_its_name(name: str) -> None:
     run = find_experiment(name)
     assert list(inspect.signature(run).parameters) == ["options", "listener"]
-    assert EXPERIMENTS[name].endswith(".")
+    assert EXPERIMENTS[name].meaning.endswith(".")
 
 
 @pytest.mark.parametrize("name", GRIDS)

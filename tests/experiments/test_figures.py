@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cce_ray.experiments import figure1, figure3, lambda_study, table1
-from cce_ray.experiments.cell import CellResult
 from cce_ray.experiments.experiment import Options
+from cce_ray.experiments.grid.cell import CellResult
 from cce_ray.experiments.line_picture import Point, line_picture
-from cce_ray.experiments.pseudo_label_race import Budget
+from cce_ray.experiments.paper import figure1, figure3, table1
+from cce_ray.experiments.solver_race.race import Budget
+from cce_ray.experiments.studies import lambda_study
 from cce_ray.runs import Listener
 
 X = np.linspace(0, 1, 101)

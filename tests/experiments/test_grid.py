@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from cce_ray.config import RunConfig
-from cce_ray.experiments import cell as cells
-from cce_ray.experiments import cell_run
-from cce_ray.experiments.cell import Cell, CellResult, found_by_search
 from cce_ray.experiments.experiment import Options, page
-from cce_ray.experiments.grid import Column, Grid, Quick, Results, Row
-from cce_ray.experiments.grid_page import Findings, notes
-from cce_ray.experiments.paper import paper_tables, published
+from cce_ray.experiments.grid import cell as cells
+from cce_ray.experiments.grid import cell_run
+from cce_ray.experiments.grid.cell import Cell, CellResult, found_by_search
+from cce_ray.experiments.grid.grid import Column, Grid, Quick, Results, Row
+from cce_ray.experiments.grid.page import Findings, notes
+from cce_ray.experiments.paper.published import paper_tables, published
 from cce_ray.experiments.provenance import facts
 from cce_ray.runs import Listener
 
@@ -207,7 +207,7 @@ def test_quick_scores_measures_and_pictures(tmp_path: Path) -> None:
 
 
 def test_settings_that_were_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "FOUND", tmp_path)
+    monkeypatch.setattr(cells, "SEARCHED", tmp_path)
     assert found_by_search("table2", "sela", "mnist") == (
         "its settings were not searched: there is no table2/sela-mnist.yaml"
     )

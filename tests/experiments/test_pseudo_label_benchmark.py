@@ -13,25 +13,25 @@ import numpy as np
 import pytest
 from pseudo_label_problems import Case, known_cases, make_problem, softmax
 
-from cce_ray.experiments import pseudo_label_race
-from cce_ray.experiments.machine_limits import machine_rates
-from cce_ray.experiments.pseudo_label_baselines import (
+from cce_ray.experiments.solver_race import race as pseudo_label_race
+from cce_ray.experiments.solver_race.baselines import (
     STEP_POINTS,
     fixed_step_pgd,
     paper_em,
     plain_slack_em,
     project,
 )
-from cce_ray.experiments.pseudo_label_benchmark import Plan, predictions, run_benchmark, write_report
-from cce_ray.experiments.pseudo_label_contenders import contenders
-from cce_ray.experiments.pseudo_label_race import Baseline, Budget
-from cce_ray.experiments.pseudo_label_tables import duration, page, short, tables
-from cce_ray.experiments.stopwatch import median_seconds
+from cce_ray.experiments.solver_race.benchmark import Plan, predictions, run_benchmark, write_report
+from cce_ray.experiments.solver_race.contenders import contenders
+from cce_ray.experiments.solver_race.machine_limits import machine_rates
+from cce_ray.experiments.solver_race.race import Baseline, Budget
+from cce_ray.experiments.solver_race.stopwatch import median_seconds
+from cce_ray.experiments.solver_race.tables import duration, page, short, tables
 from cce_ray.pseudo_labels import SOLVERS
 from cce_ray.pseudo_labels.certificate import certified_gap
-from cce_ray.pseudo_labels.objectives import objective_reference
-from cce_ray.pseudo_labels.pgd import project_simplex_reference
 from cce_ray.pseudo_labels.problem import Problem
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
+from cce_ray.pseudo_labels.reference.pgd import project_simplex_reference
 
 CASES = list(known_cases())
 TINY = Plan(

@@ -85,7 +85,7 @@ def npz_files(save: Callable[..., None]) -> list[bytes]:
 
 def read_arrays(path: Path, random: np.random.Generator, **settings: Any) -> None:
     """As training does: in order, or at random through the node's copy."""
-    from cce_ray.data.arrays import Arrays
+    from cce_ray.data.sources.arrays import Arrays
 
     settings.setdefault("memory_limit_gib", float(random.choice((1.0, 0.0))))
     source = Arrays(path=path, **settings).source()
@@ -243,7 +243,7 @@ SPACES = ("digits", "mnist")
 
 
 def read_space(path: Path, random: np.random.Generator) -> None:
-    from cce_ray.tuning.settings import load_search
+    from cce_ray.tuning.search_settings import load_search
 
     load_search(str(path))
 
@@ -279,7 +279,7 @@ def supervision_files() -> list[bytes]:
 
 def read_supervision(path: Path, random: np.random.Generator) -> None:
     from cce_ray.data import load_dataset
-    from cce_ray.data.arrays import Arrays
+    from cce_ray.data.sources.arrays import Arrays
     from cce_ray.training.supervising import told_in
 
     features = path.with_name("rows.npy")
@@ -344,7 +344,7 @@ def read_image(path: Path, random: np.random.Generator) -> None:
     """Beside an image that is whole; half the time skipping is not allowed."""
     from PIL import Image
 
-    from cce_ray.data.folder import Folder
+    from cce_ray.data.sources.folder import Folder
 
     whole = path.with_name("whole.png")
     if not whole.exists():

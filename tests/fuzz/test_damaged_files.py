@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from cce_ray.config import load_config
-from cce_ray.data.arrays import Arrays
+from cce_ray.data.sources.arrays import Arrays
 from cce_ray.models import load_model, save_model
 from cce_ray.models.linear import Linear
 from cce_ray.models.weight_files import read_weights

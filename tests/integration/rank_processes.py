@@ -14,7 +14,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-LOADED = ["torch", "torch.distributed", "cce_ray.config", "cce_ray.methods", "cce_ray.training"]
+LOADED = ["torch", "torch.distributed", "cce_ray.config.run", "cce_ray.methods", "cce_ray.training"]
 
 
 @cache

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms.v2 import functional as transforms
 
-from cce_ray.data.image_files import Decoder
+from cce_ray.data.storage.image_files import Decoder
 from cce_ray.models.pretrained import Pretrained, backbone_names, load_pretrained
 from cce_ray.models.weight_files import load_weights, read_weights
 

@@ -5,13 +5,10 @@ from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
 from cce_ray.pseudo_labels import OBJECTIVES, estimate_pseudo_labels
-from cce_ray.pseudo_labels.certificate import (
-    certified_gap,
-    certified_gap_reference,
-    inner_minimum_reference,
-)
-from cce_ray.pseudo_labels.certificate_kernel import collision_minimum
-from cce_ray.pseudo_labels.objectives import objective_reference
+from cce_ray.pseudo_labels.certificate import certified_gap
+from cce_ray.pseudo_labels.kernels.certificate import collision_minimum
+from cce_ray.pseudo_labels.reference.certificate import certified_gap_reference, inner_minimum_reference
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
 
 objectives = st.sampled_from(sorted(OBJECTIVES))
 

@@ -20,8 +20,9 @@ import pytest
 import torch
 from pseudo_label_problems import Case, known_cases, priors, softmax
 
-from cce_ray.pseudo_labels import device_em, estimate_pseudo_labels
-from cce_ray.pseudo_labels.device_em import (
+from cce_ray.pseudo_labels import estimate_pseudo_labels
+from cce_ray.pseudo_labels.device import em as device_em
+from cce_ray.pseudo_labels.device.em import (
     DeviceLabels,
     SeveralLaunches,
     Tile,
@@ -336,7 +337,7 @@ def test_check_says_which_row_is_wrong() -> None:
 def test_importing_the_room_loads_neither_torch_nor_triton() -> None:
     code = "import sys, cce_ray.pseudo_labels; sys.exit(any(m in sys.modules for m in ('torch', 'triton')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    code = "import sys, cce_ray.pseudo_labels.device_em; sys.exit('triton' in sys.modules)"
+    code = "import sys, cce_ray.pseudo_labels.device.em; sys.exit('triton' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -400,9 +401,9 @@ def test_kernels_compile_for_a_gpu_that_need_not_be_there(kernel: str) -> None:
     """The interpreter forgives what the compiler does not, such as a variable that changes its type."""
     compiler = pytest.importorskip("triton.compiler")
     target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
-    from cce_ray.pseudo_labels import triton_kernel
+    from cce_ray.pseudo_labels.device import triton_em
 
-    function = getattr(triton_kernel, kernel)
+    function = getattr(triton_em, kernel)
     tile = Tile(8, 64, 1, 1) if kernel == "em_in_memory" else Tile(32, 8, 0, 1)
     constants = {"FLOOR": 0.0, "HAS_ZEROS": True, "K": 7, "BLOCKS": 32, "COLUMNS": 8} | tile.constants
     floats = {"probs", "start", "labels", "roots", "prices", "partials", "changes", "change"}

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
-from cce_ray.pseudo_labels import em_rows, estimate_pseudo_labels
-from cce_ray.pseudo_labels.em import EM, em_blocks_reference, m_step_reference
+from cce_ray.pseudo_labels import estimate_pseudo_labels
 from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.objectives import objective_reference
+from cce_ray.pseudo_labels.reference.em import em_blocks_reference, m_step_reference
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
+from cce_ray.pseudo_labels.solvers import em_rows
+from cce_ray.pseudo_labels.solvers.em import EM
 
 CASES = list(known_cases())
 

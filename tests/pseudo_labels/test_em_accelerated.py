@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.em_accelerated import EMAccelerated, extrapolate_reference, measure_reference
 from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.objectives import objective_reference
+from cce_ray.pseudo_labels.reference.extrapolation import extrapolate_reference, measure_reference
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
+from cce_ray.pseudo_labels.solvers.em_accelerated import EMAccelerated
 
 CASES = list(known_cases())
 

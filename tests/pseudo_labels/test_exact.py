@@ -7,11 +7,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, predictions, priors, softmax, weights
 
-from cce_ray.pseudo_labels import estimate_pseudo_labels, exact_kernel, exact_reference, mappers
-from cce_ray.pseudo_labels.exact import Exact
+from cce_ray.pseudo_labels import estimate_pseudo_labels, mappers
+from cce_ray.pseudo_labels.kernels import exact as exact_kernel
 from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.objectives import OBJECTIVES, objective_reference
+from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
+from cce_ray.pseudo_labels.reference import exact as exact_reference
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
+from cce_ray.pseudo_labels.solvers.exact import Exact
 
 CASES = list(known_cases())
 BOTH = ("cce_plus", "cce")

@@ -7,8 +7,9 @@ from scipy.optimize import linprog
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
 from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.mirror import Mirror, mirror_blocks_reference
-from cce_ray.pseudo_labels.objectives import objective_reference
+from cce_ray.pseudo_labels.reference.mirror import mirror_blocks_reference
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
+from cce_ray.pseudo_labels.solvers.mirror import Mirror
 
 CASES = list(known_cases())
 

@@ -13,7 +13,7 @@ from pseudo_label_problems import predictions, weights
 
 from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, PseudoLabels, estimate_pseudo_labels
 from cce_ray.pseudo_labels.arrays import for_kernels
-from cce_ray.pseudo_labels.objectives import objective_reference
+from cce_ray.pseudo_labels.reference.objectives import objective_reference
 
 NUMPY_TYPES = ("<f4", "<f8", ">f4", ">f8", "<f2", ">f2", "longdouble")
 TORCH_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

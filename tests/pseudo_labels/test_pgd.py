@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from pseudo_label_problems import Case, known_cases, make_problem, predictions, priors, weights
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
+from cce_ray.pseudo_labels.kernels.pgd import project_row
 from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.pgd import PGD, pgd_blocks_reference, project_simplex_reference
-from cce_ray.pseudo_labels.pgd_kernel import project_row
+from cce_ray.pseudo_labels.reference.pgd import pgd_blocks_reference, project_simplex_reference
+from cce_ray.pseudo_labels.solvers.pgd import PGD
 
 CASES = list(known_cases())
 

@@ -10,16 +10,13 @@ from pseudo_label_problems import make_problem, predictions, priors, softmax, we
 from scipy.optimize import linprog, minimize
 
 from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, estimate_pseudo_labels
-from cce_ray.pseudo_labels.certificate import (
-    certified_gap,
-    certified_gap_reference,
-    inner_minimum_reference,
-)
-from cce_ray.pseudo_labels.em import EM
+from cce_ray.pseudo_labels.certificate import certified_gap
 from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.mirror import Mirror
-from cce_ray.pseudo_labels.objectives import data_value_reference, objective_reference
 from cce_ray.pseudo_labels.prior import wanted_shares
+from cce_ray.pseudo_labels.reference.certificate import certified_gap_reference, inner_minimum_reference
+from cce_ray.pseudo_labels.reference.objectives import data_value_reference, objective_reference
+from cce_ray.pseudo_labels.solvers.em import EM
+from cce_ray.pseudo_labels.solvers.mirror import Mirror
 
 slacks = st.sampled_from([1e-17, 1e-9, 0.01, 0.3, 0.99, 1.0, 2.0, 1e3, 1e300])
 

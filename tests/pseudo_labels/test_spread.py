@@ -10,11 +10,11 @@ from pseudo_label_problems import priors
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
 from cce_ray.pseudo_labels.checks import start_rows
-from cce_ray.pseudo_labels.driver import Limits
-from cce_ray.pseudo_labels.em_rows import EMRows
 from cce_ray.pseudo_labels.mappers import Inline
 from cce_ray.pseudo_labels.problem import group_blocks
-from cce_ray.pseudo_labels.spread import GatheredRows, estimate_spread, group_range, num_groups
+from cce_ray.pseudo_labels.solvers.driver import Limits
+from cce_ray.pseudo_labels.solvers.em_rows import EMRows
+from cce_ray.pseudo_labels.solvers.spread import GatheredRows, estimate_spread, group_range, num_groups
 
 
 def predictions(points: int, clusters: int, seed: int) -> np.ndarray:

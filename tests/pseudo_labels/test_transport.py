@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cce_ray.pseudo_labels.closed_form import balanced_labels
-from cce_ray.pseudo_labels.sinkhorn import hardened, sinkhorn
+from cce_ray.pseudo_labels.solvers.closed_form import balanced_labels
+from cce_ray.pseudo_labels.solvers.sinkhorn import hardened, sinkhorn
 
 
 def predictions(points: int, clusters: int, seed: int = 0) -> np.ndarray:

@@ -15,7 +15,9 @@ PROGRAM = """
 import json, re, sys
 from collections import Counter
 import numpy as np
-from cce_ray.pseudo_labels import em_kernel, em_lanes_kernel, estimate_pseudo_labels
+from cce_ray.pseudo_labels import estimate_pseudo_labels
+from cce_ray.pseudo_labels.kernels import em as em_kernel
+from cce_ray.pseudo_labels.kernels import em_lanes as em_lanes_kernel
 found = {}
 for number in (np.float32, np.float64):
     for clusters, kernel in ((10, em_lanes_kernel.em_lanes), (64, em_kernel.em_blocks)):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cce_ray.atomic import replacing, write_text
+from cce_ray.cli.console import RichListener
 from cce_ray.cli.entry import one_line
 from cce_ray.config import load_config
-from cce_ray.console import RichListener
+from cce_ray.files.atomic import replacing, write_text
 from cce_ray.runs import predict_file
 from cce_ray.runs.folder import CONFIG_FILE, open_folder, read_record, write_json
 

@@ -14,7 +14,7 @@ import torch
 from cce_ray.config import load_config
 from cce_ray.data import load_dataset
 from cce_ray.training import LocalContext, train
-from cce_ray.training.labelling import Together
+from cce_ray.training.labelling import SharedLabeller
 from cce_ray.training.ranks import Alone, ProcessGroup
 
 
@@ -47,7 +47,7 @@ def shared_labels() -> list[bool]:
     for points, clusters in [(3, 2), (100, 5), (250, 10), (300, 60), (20_000, 8)]:
         config = load_config(None, ["pseudo_labels.max_iterations=7", "method.fairness_weight=20"])[0]
         probs = torch.randn((points, clusters), generator=torch.Generator().manual_seed(1)).softmax(1)
-        labels, progress = Together(config, ProcessGroup()).estimate(probs.numpy(), None)
+        labels, progress = SharedLabeller(config, ProcessGroup()).estimate(probs.numpy(), None)
         whole = config.method.labels(probs, config.pseudo_labels)
         found.append(torch.equal(labels, whole.labels) and progress == whole.progress)
     return found

@@ -6,7 +6,7 @@ import pytest
 
 from cce_ray.tuning.finals import candidates
 from cce_ray.tuning.records import TrialRecord
-from cce_ray.tuning.settings import Search, SearchSettings, load_search
+from cce_ray.tuning.search_settings import Search, SearchSettings, load_search
 from cce_ray.tuning.study import Study
 
 START = {"optimizer.learning_rate": 0.004}

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from cce_ray.tuning import Search, load_search
+from cce_ray.tuning.asha import ASHAInTurn
+from cce_ray.tuning.optuna_searcher import SearchInTurn, make_study
 from cce_ray.tuning.records import TrialRecord
-from cce_ray.tuning.sampling import SearchInTurn, make_study
-from cce_ray.tuning.scheduling import ASHAInTurn
 
 SPACE = {
     "method.fairness_weight": {"low": 1.0, "high": 100.0, "log": True},

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cce_ray.tuning import Search, load_search
-from cce_ray.tuning.settings import builtin_spaces
+from cce_ray.tuning.search_settings import builtin_spaces
 
 
 def write(folder: Path, **values: object) -> str:

@@ -1,0 +1,1 @@
+"""The benchmark of the pseudo-label solvers: contenders, race, tables and picture."""

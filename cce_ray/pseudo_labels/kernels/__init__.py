@@ -1,0 +1,1 @@
+"""The Numba kernels of the solvers, in files of their solvers' names."""

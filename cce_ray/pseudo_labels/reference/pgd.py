@@ -1,0 +1,48 @@
+"""A trial of projected gradients in plain NumPy."""
+
+import numpy as np
+
+from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR
+
+
+def pgd_blocks_reference(
+    share: int,
+    first_block: int,
+    last_block: int,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    trial: np.ndarray,
+    known: np.ndarray,
+    prices: np.ndarray,
+    step: np.ndarray,
+    scratch: np.ndarray,
+    partials: np.ndarray,
+) -> None:
+    """`kernels.pgd.pgd_blocks` in plain NumPy: the same arguments, no scratch."""
+    for b in range(first_block, last_block):
+        rows = slice(b * BLOCK_ROWS, (b + 1) * BLOCK_ROWS)
+        sigma, old = probs[rows].astype(np.float64), labels[rows].astype(np.float64)
+        hit = (sigma * old).sum(axis=1)
+        moved = old + step[0] * (sigma / np.maximum(hit, HIT_FLOOR)[:, None] + prices)
+        free = known[rows] < 0
+        trial[rows] = np.where(free[:, None], project_simplex_reference(moved), old)
+        new = trial[rows].astype(np.float64)
+        new_hit = (sigma * new).sum(axis=1)
+        turn = np.where(free, new_hit - hit, 0.0)
+        partials[b] = [
+            *new.sum(axis=0),
+            -np.log(np.maximum(new_hit, LOG_FLOOR)).sum(),
+            (turn / np.maximum(hit, HIT_FLOOR)).sum(),
+            (turn / np.maximum(new_hit, HIT_FLOOR)).sum(),
+            ((new - old) ** 2).sum(),
+            np.abs(new - old).max(),
+        ]
+
+
+def project_simplex_reference(points: np.ndarray) -> np.ndarray:
+    """The nearest point of the simplex for every row of `points`, (B, K), by sorting."""
+    falling = -np.sort(-points, axis=1)
+    thresholds = (np.cumsum(falling, axis=1) - 1) / np.arange(1, points.shape[1] + 1)
+    last = (falling > thresholds).sum(axis=1) - 1
+    nearest: np.ndarray = np.maximum(points - np.take_along_axis(thresholds, last[:, None], axis=1), 0.0)
+    return nearest
