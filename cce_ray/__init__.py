@@ -1,9 +1,45 @@
-"""Self-labelled clustering with collision cross-entropy, from one command to a Ray cluster.
+"""Self-labelled clustering with collision cross-entropy, from three lines of Python to a Ray cluster.
 
-Importing the package loads neither torch, ray nor mlflow; import what you need from its rooms, for example
-``from cce_ray.pseudo_labels import estimate_pseudo_labels``.
+    import cce_ray
+
+    run = cce_ray.train("features", {"data.path": "features.npy", "data.num_clusters": 10})
+    labels = cce_ray.predict(run.model, "more.npy")
+
+Importing the package loads neither torch, Ray nor MLflow.
 """
 
+from typing import TYPE_CHECKING
+
+from cce_ray.lazy import lazy
 from cce_ray.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cce_ray.api import load_model, predict, train, tune
+    from cce_ray.config import RunConfig
+    from cce_ray.pseudo_labels import estimate_pseudo_labels
+
+__all__ = [
+    "RunConfig",
+    "__version__",
+    "estimate_pseudo_labels",
+    "load_model",
+    "predict",
+    "train",
+    "tune",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "RunConfig": "config",
+        "estimate_pseudo_labels": "pseudo_labels",
+        "load_model": "api",
+        "predict": "api",
+        "train": "api",
+        "tune": "api",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return __all__

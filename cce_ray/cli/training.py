@@ -30,15 +30,17 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Cluster a data set: train, evaluate, report, track."""
+    from cce_ray import api
+    from cce_ray.config import assignments_of
     from cce_ray.runs import load_run
 
     short = {
-        "tracking.enabled": "false" if no_tracking else None,
+        "tracking.enabled": False if no_tracking else None,
         "runtime.workers": workers,
         "runtime.gpus_per_worker": gpus_per_worker,
     }
-    extra = [f"{key}={value}" for key, value in short.items() if value is not None]
-    config, notes = load_run(run, [*(overrides or []), *extra], resume=resume)
+    extra = {key: value for key, value in short.items() if value is not None}
+    config, notes = load_run(run, assignments_of(overrides or []) | extra, resume=resume)
     if address and not config.runtime.workers:
         raise ValueError(f"--address {address}: the run has no workers to put there; add --workers N")
 
@@ -47,15 +49,7 @@ def train(
     with RichListener() as listener:
         for note in notes:
             listener.note(note)
-        # torch, and ray: once the configuration is known to be right
-        if config.runtime.workers:
-            from cce_ray.distributed import run_on_ray
-
-            summary = run_on_ray(config, address=address, seeds=seeds, resume=resume, listener=listener)
-        else:
-            from cce_ray.runs import run_training
-
-            summary = run_training(config, seeds=seeds, resume=resume, listener=listener)
+        summary = api.train(config, seeds=seeds, resume=resume, address=address, listener=listener)
     print_summary(summary)
     if json:
         typer.echo(jsonlib.dumps(summary.to_dict()))
@@ -94,13 +88,14 @@ def tune(
     json: JsonOption = False,
 ) -> None:
     """Search settings with Ray Tune and Optuna; ends with a champion: run file, model, leaderboard."""
+    from cce_ray.config import assignments_of
     from cce_ray.tuning import load_search
 
     if (retry_failed or extend) and not resume:
         raise ValueError(f"{'--retry-failed' if retry_failed else '--extend'}: belongs to --resume; add it")
-    extra = ["tracking.enabled=false"] if no_tracking else []
+    extra = {"tracking.enabled": False} if no_tracking else {}
     changes = {"trials": trials, "time_budget": time_budget, "objective": objective}
-    searches = [load_search(space, [*(overrides or []), *extra], **changes) for space in spaces]
+    searches = [load_search(space, assignments_of(overrides or []) | extra, **changes) for space in spaces]
 
     from cce_ray.cli.console import RichListener, print_search
 

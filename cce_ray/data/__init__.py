@@ -4,8 +4,7 @@
 device, ``augment`` disturbs it there, ``normalization`` gives the statistics the model starts with.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cce_ray.data.augmentation import AugmentationSettings
 from cce_ray.data.data_settings import DataSettings
@@ -20,6 +19,7 @@ from cce_ray.data.sources.folder import Folder
 from cce_ray.data.sources.mnist import MNIST
 from cce_ray.data.sources.stl10 import STL10
 from cce_ray.data.storage.samples import Samples
+from cce_ray.lazy import lazy
 
 if TYPE_CHECKING:
     from cce_ray.data.device.augmenting import augment
@@ -52,10 +52,7 @@ __all__ = [
 ]
 
 # These need torch, which a reader of configurations should not wait for.
-_LAZY = {"Batches": "device.batches", "augment": "device.augmenting", "keyed_uniforms": "device.keyed_random"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {"Batches": "device.batches", "augment": "device.augmenting", "keyed_uniforms": "device.keyed_random"},
+)

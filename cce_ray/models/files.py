@@ -18,10 +18,10 @@ FORMAT = "cce_ray.model"
 VERSION = 1
 
 
-def save_model(
+def save_classifier(
     path: str | os.PathLike[str], classifier: Classifier, *, settings: ModelSettings, metadata: dict[str, Any]
 ) -> None:
-    """Write ``classifier`` so that ``load_model`` rebuilds it; a killed process leaves the old file intact.
+    """Write ``classifier`` for ``load_classifier``; a killed process leaves the old file intact.
 
     Args:
         path: the file; its folder exists.
@@ -50,10 +50,10 @@ def save_model(
     write_tensors(Path(path), content)
 
 
-def load_model(
+def load_classifier(
     path: str | os.PathLike[str], device: str | torch.device = "cpu"
 ) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier of ``save_model``, in evaluation mode on ``device``, and its metadata.
+    """The classifier of ``save_classifier``, in evaluation mode on ``device``, and its metadata.
 
     Raises:
         ValueError: no such file, a file of another kind, a damaged one or one of a newer version.

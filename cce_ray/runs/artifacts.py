@@ -12,7 +12,7 @@ import pandas as pd
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset
-from cce_ray.models import load_model
+from cce_ray.models import load_classifier
 from cce_ray.report import ReportInput, write_report
 from cce_ray.runs.folder import CONFIG_FILE
 from cce_ray.runs.prediction import write_predictions
@@ -37,7 +37,7 @@ def write_artifacts(
 ) -> None:
     """Label every sample with the kept model, write clusters.csv and the report, hand them to the tracker."""
     device = config.runtime.torch_device()
-    model, _ = load_model(summary.model, device=device)
+    model, _ = load_classifier(summary.model, device=device)
     everything = np.arange(len(dataset.samples))
     batches = Batches(dataset.samples, everything, batch_size=min(1024, len(everything)), device=device)
     clusters = Path(summary.clusters)

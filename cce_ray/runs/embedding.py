@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cce_ray.config import load_config
+from cce_ray.config import Overrides, load_config
 from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.runs.encoders import Encoder, open_encoder
 from cce_ray.runs.feature_file import write_features
@@ -40,7 +40,7 @@ def embed_file(
     weights: str = "default",
     image_size: int | None = None,
     batch_size: int = 64,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     device: str = "auto",
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -54,11 +54,11 @@ def embed_file(
     """
     listener = listener or Listener()
     check_output(output, (".parquet",), [data, backbone, weights])
-    overrides = checked_overrides(overrides, "embed")
+    changes = checked_overrides(overrides, "embed")
     target = load_config(None, {"runtime.device": device})[0].runtime.torch_device()
     source_name(data)  # a mistyped name should not wait for a download
     encoder = open_encoder(backbone, weights, image_size, target, listener)
-    dataset = load_samples(data, encoder, overrides, output)
+    dataset = load_samples(data, encoder, changes, output)
     for note in (*dataset.notes, names_unknown(encoder.metadata, dataset) if encoder.metadata else None):
         if note:
             listener.warn(note)
@@ -82,7 +82,7 @@ def embed_file(
     }
 
 
-def load_samples(data: str, encoder: Encoder, overrides: Iterable[str], output: Path) -> Dataset:
+def load_samples(data: str, encoder: Encoder, changes: Mapping[str, Any], output: Path) -> Dataset:
     """The data to embed, images of folders in the encoder's size.
 
     Raises ValueError for a split (a file has none), and for data of which `output` is a part.
@@ -98,7 +98,7 @@ def load_samples(data: str, encoder: Encoder, overrides: Iterable[str], output: 
         values |= training_values(data, name, encoder.input_shape, encoder.metadata)
     elif name == "folder":
         values["image_size"] = encoder.image_size
-    settings = data_settings(name, values, overrides)
+    settings = data_settings(name, values, changes)
     check_inputs(output, settings)
     if settings.split != "same":
         raise ValueError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cce_ray.data import Dataset
-from cce_ray.models import load_model
+from cce_ray.models import load_classifier
 from cce_ray.models.classifier import feature_count
 from cce_ray.models.pretrained import backbone_names, load_pretrained
 from cce_ray.models.weight_files import fingerprint
@@ -78,7 +78,7 @@ def _own(backbone: str, weights: str, image_size: int | None, device: torch.devi
         if given:
             raise ValueError(f"{option}: the model '{backbone}' brings its own; leave {option} out")
     path = model_file(backbone)
-    classifier, metadata = load_model(path)
+    classifier, metadata = load_classifier(path)
     num_features = feature_count(classifier.backbone, classifier.input_shape)
     classifier.to(device).eval()
     return Encoder(

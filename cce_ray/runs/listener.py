@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 
@@ -22,3 +23,15 @@ class Listener:
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """An epoch is done."""
+
+
+class LogListener(Listener):
+    """Notes and warnings go to the logger "cce_ray", for programs."""
+
+    def note(self, text: str) -> None:
+        """At level INFO."""
+        logging.getLogger("cce_ray").info(text)
+
+    def warn(self, text: str) -> None:
+        """At level WARNING, which Python shows on stderr unless told otherwise."""
+        logging.getLogger("cce_ray").warning(text)

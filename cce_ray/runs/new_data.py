@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cce_ray.config import assignments_of, load_config
+from cce_ray.config import Overrides, assignments_of, load_config
 from cce_ray.data import DATASETS, Dataset, DataSettings
 from cce_ray.data.sources.arrays import names_in
 from cce_ray.data.storage.image_listing import list_images
@@ -82,13 +82,13 @@ def holds_shards(folder: Path) -> bool:
     return any(is_shard(path) for path in folder.iterdir())
 
 
-def checked_overrides(overrides: Iterable[str], verb: str) -> list[str]:
-    """The overrides; ValueError for one that is not of the data, since nothing else is read here."""
-    checked = list(overrides)
-    for text in checked:
-        if not text.strip().startswith("data."):
-            raise ValueError(f"--set {text}: cce {verb} takes settings of the data only, e.g. data.key=NAME")
-    return checked
+def checked_overrides(overrides: Overrides, verb: str) -> dict[str, Any]:
+    """Overrides as {dotted key: value}; ValueError for one that is not of the data: no other is read here."""
+    changes = assignments_of(overrides)
+    for key in changes:
+        if not key.startswith("data."):
+            raise ValueError(f"--set {key}: cce {verb} takes settings of the data only, e.g. data.key=NAME")
+    return changes
 
 
 def source_name(data: str, input_shape: Sequence[int] | None = None) -> str:
@@ -123,10 +123,10 @@ def holds_images(folder: Path) -> bool:
         return False
 
 
-def data_settings(name: str, values: Mapping[str, Any], overrides: Iterable[str]) -> DataSettings:
-    """The settings of the data set called `name`: `values` by key, then `overrides` such as data.key=x."""
+def data_settings(name: str, values: Mapping[str, Any], changes: Mapping[str, Any]) -> DataSettings:
+    """The settings of the data set called `name`: `values` by key, then `changes` by dotted key."""
     fixed = {"data": name, **{f"data.{key}": value for key, value in values.items()}}
-    return load_config(None, fixed | assignments_of(overrides))[0].data
+    return load_config(None, {**fixed, **changes})[0].data
 
 
 def place_of(data: str, name: str) -> dict[str, Any]:

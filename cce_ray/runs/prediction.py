@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from cce_ray.config import load_config
+from cce_ray.config import Overrides, load_config
 from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.data.storage.sample_ids import SampleIds
 from cce_ray.files.atomic import replacing
 from cce_ray.metrics import cluster_sizes, used_clusters
-from cce_ray.models import Classifier, load_model
+from cce_ray.models import Classifier, Labels, Model, load_classifier
 from cce_ray.runs.id_columns import id_columns, id_fields
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.new_data import (
@@ -49,7 +49,7 @@ def predict_file(
     data: str,
     output: Path,
     *,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     device: str = "auto",
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -60,36 +60,54 @@ def predict_file(
     Returns counts and the time taken. Raises ValueError for a model or data that cannot be used; an existing
     output is replaced only by a complete one.
     """
-    listener = listener or Listener()
     check_output(output, (".csv", ".parquet"), [data, model])
-    overrides = checked_overrides(overrides, "predict")
-    target = load_config(None, {"runtime.device": device})[0].runtime.torch_device()
+    changes = checked_overrides(overrides, "predict")
     file = model_file(model)
     check_apart(output, file)
-    classifier, metadata = load_model(file, device=target)
-    dataset = load_unlabelled(data, classifier, metadata, overrides, output)
-    for note in (*dataset.notes, names_unknown(metadata, dataset)):
-        if note:
-            listener.warn(note)
-    check_shape(data, dataset, classifier.input_shape)
+    trained = load_model(file, device=device)
+    dataset, batches = open_unlabelled(trained, data, changes, listener or Listener(), output)
     count = len(dataset.evaluation_indices)
-    batches = Batches(
-        dataset.samples,
-        dataset.evaluation_indices,
-        batch_size=min(1024, count),
-        device=target,
-        resident=False,
-    )
     started = time.perf_counter()
-    clusters = write_predictions(classifier, batches, dataset.ids, output)
+    clusters = write_predictions(trained.classifier, batches, dataset.ids, output)
     seconds = time.perf_counter() - started
     return {
         "samples": count,
-        "clusters_used": used_clusters(cluster_sizes(clusters, classifier.num_clusters)),
+        "clusters_used": used_clusters(cluster_sizes(clusters, trained.num_clusters)),
         "seconds": seconds,
         "samples_per_second": count / seconds,
         "output": str(output),
     }
+
+
+def predict_data(
+    model: Model, data: str, *, overrides: Overrides = (), listener: Listener | None = None
+) -> Labels:
+    """Label `data`, as `predict_file` does, in memory.
+
+    Raises:
+        ValueError: one line, for data that cannot be used or that the model does not take.
+    """
+    changes = checked_overrides(overrides, "predict")
+    dataset, batches = open_unlabelled(model, data, changes, listener or Listener())
+    rows, probabilities = zip(*predict_batches(model.classifier, batches), strict=True)
+    ids = dataset.ids.names(np.concatenate(rows))
+    whole = np.concatenate(probabilities)
+    return Labels(ids, whole.argmax(1).astype(np.int64), whole)
+
+
+def load_model(where: str | Path, *, device: str = "auto") -> Model:
+    """The trained model of a run's output folder, of a model file, or of an MLflow URI (models:/NAME/1).
+
+    Args:
+        where: the folder, the file or the URI.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ValueError: one line, if there is no such model, it is damaged or of a newer version, or the device is
+            not there.
+    """
+    target = load_config(None, {"runtime.device": device})[0].runtime.torch_device()
+    return Model(*load_classifier(model_file(where), device=target))
 
 
 def model_file(model: str | Path) -> Path:
@@ -102,22 +120,32 @@ def model_file(model: str | Path) -> Path:
     return path / "model.pt" if path.is_dir() else path
 
 
-def load_unlabelled(
-    data: str, classifier: Classifier, metadata: dict[str, Any], overrides: Iterable[str], output: Path
-) -> Dataset:
+def open_unlabelled(
+    model: Model, data: str, changes: Mapping[str, Any], listener: Listener, output: Path | None = None
+) -> tuple[Dataset, Batches]:
     """The data to label, read as the model's training data were (image size, channels, columns, depth).
 
     Raises ValueError for data that cannot be used, or of which `output` is a part.
     """
-    name = source_name(data, classifier.input_shape)
-    check_kind(data, name, classifier.input_shape)
-    values = place_of(data, name) | training_values(data, name, classifier.input_shape, metadata)
-    values["num_clusters"] = classifier.num_clusters
+    shape = model.input_shape
+    name = source_name(data, shape)
+    check_kind(data, name, shape)
+    values = place_of(data, name) | training_values(data, name, shape, model.metadata)
+    values["num_clusters"] = model.num_clusters
     if name in ("folder", "arrays"):
         values["labels"] = "none"
-    settings = data_settings(name, values, overrides)
-    check_inputs(output, settings)
-    return load_dataset(settings)
+    settings = data_settings(name, values, changes)
+    if output:
+        check_inputs(output, settings)
+    dataset = load_dataset(settings)
+    for note in (*dataset.notes, names_unknown(model.metadata, dataset)):
+        if note:
+            listener.warn(note)
+    check_shape(data, dataset, shape)
+    indices = dataset.evaluation_indices
+    device = model.classifier.shift.device
+    size = min(1024, len(indices))
+    return dataset, Batches(dataset.samples, indices, batch_size=size, device=device, resident=False)
 
 
 def write_predictions(model: Classifier, batches: Batches, ids: SampleIds, output: Path) -> np.ndarray:

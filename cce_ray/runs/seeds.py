@@ -20,7 +20,7 @@ from cce_ray.metrics import (
     stability,
     used_clusters,
 )
-from cce_ray.models import save_model
+from cce_ray.models import save_classifier
 from cce_ray.runs.folder import write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.training import LocalContext, RunContext, evaluate, train
@@ -129,7 +129,7 @@ def train_seed(
     )
     if context.ranks.rank == 0:
         card = model_card(config, dataset)
-        save_model(folder / MODEL_FILE, result.model, settings=config.model, metadata=card)
+        save_classifier(folder / MODEL_FILE, result.model, settings=config.model, metadata=card)
         np.save(folder / CLUSTERS_FILE, clusters)
         write_json(folder / RESULT_FILE, asdict(outcome))  # last: it says that the rest is complete
     return outcome

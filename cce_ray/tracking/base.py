@@ -36,7 +36,7 @@ class TrackedRun(Protocol):
         register_as: str | None = None,
         alias: str | None = None,
     ) -> str | None:
-        """Log the file that `cce_ray.models.save_model` wrote as a servable model; returns its URI.
+        """Log the file that `cce_ray.models.save_classifier` wrote as a servable model; returns its URI.
 
         ``input_example`` (n, *input shape) are a few samples in the type the model will be called with; a
         table where its columns have names.

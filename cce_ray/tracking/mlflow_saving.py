@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-import cce_ray
-
 if TYPE_CHECKING:
     import numpy as np
     from mlflow import MlflowClient
@@ -76,7 +74,7 @@ def save(
         signature=signature(input_example, num_clusters),
         input_example=input_example,
         pip_requirements=requirements(),
-        code_paths=[str(Path(cce_ray.__file__).parent)],
+        code_paths=[str(Path(__file__).parents[1])],
     )
 
 

@@ -1,8 +1,8 @@
 """Search spaces, trials, the Ray Tune + Optuna search, leaderboards."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cce_ray.lazy import lazy
 from cce_ray.tuning.search_settings import Search, load_search
 
 if TYPE_CHECKING:
@@ -12,10 +12,4 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Search", "SearchSummary", "load_search", "run_search"]
 
 # These need torch and ray, for which a mistake in a search space should not have to wait.
-_LAZY = {"Options": "search", "run_search": "search", "SearchSummary": "publishing"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = lazy(__name__, {"Options": "search", "run_search": "search", "SearchSummary": "publishing"})

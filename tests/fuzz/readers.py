@@ -125,10 +125,12 @@ def parquet_files() -> list[bytes]:
 def model_file(settings: Any, shape: tuple[int, ...]) -> bytes:
     import tempfile
 
-    from cce_ray.models import save_model
+    from cce_ray.models import save_classifier
 
     with tempfile.NamedTemporaryFile(suffix=".pt") as file:
-        save_model(file.name, settings.build(shape, 3), settings=settings, metadata={"classes": ["a", "b"]})
+        save_classifier(
+            file.name, settings.build(shape, 3), settings=settings, metadata={"classes": ["a", "b"]}
+        )
         return Path(file.name).read_bytes()
 
 
@@ -140,9 +142,9 @@ def model_files() -> list[bytes]:
 
 
 def read_model(path: Path, random: np.random.Generator) -> None:
-    from cce_ray.models import load_model
+    from cce_ray.models import load_classifier
 
-    load_model(path)
+    load_classifier(path)
 
 
 def state_files() -> list[bytes]:

@@ -16,7 +16,7 @@ import torch
 
 from cce_ray.config import load_config
 from cce_ray.data.sources.arrays import Arrays
-from cce_ray.models import load_model, save_model
+from cce_ray.models import load_classifier, save_classifier
 from cce_ray.models.linear import Linear
 from cce_ray.models.weight_files import read_weights
 from cce_ray.runs.folder import read_record, write_json
@@ -200,11 +200,11 @@ def test_rows_that_only_the_footer_claims_are_refused(
 
 def model_refusal(path: Path, **change: Any) -> str:
     model = Linear().build((4,), 3)
-    save_model(path, model, settings=Linear(), metadata={})
+    save_classifier(path, model, settings=Linear(), metadata={})
     content = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
     torch.save({key: value for key, value in {**content, **change}.items() if value is not None}, path)
     with pytest.raises(ValueError) as caught:
-        load_model(path)
+        load_classifier(path)
     text = str(caught.value)
     assert len(text.splitlines()) == 1 and text.startswith(f"model: '{path}' ")
     return text

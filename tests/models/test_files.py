@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from cce_ray.models import load_model, save_model
+from cce_ray.models import load_classifier, save_classifier
 from cce_ray.models.linear import Linear
 
 MODEL = Linear().build((4,), 3)
 
 
 def save(path: Path, **metadata: object) -> None:
-    save_model(path, MODEL, settings=Linear(), metadata=metadata)
+    save_classifier(path, MODEL, settings=Linear(), metadata=metadata)
 
 
 def refused(path: Path) -> str:
     with pytest.raises(ValueError) as caught:
-        load_model(path)
+        load_classifier(path)
     told = str(caught.value)
     assert "\n" not in told and str(path) in told and "; " in told
     return told
@@ -37,7 +37,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_litter(
     monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save(path, score=2)
-    assert load_model(path)[1] == {"score": 1}
+    assert load_classifier(path)[1] == {"score": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["m.pt"]
 
 
@@ -115,6 +115,6 @@ def test_a_model_can_be_overwritten_and_moved(tmp_path: Path) -> None:
     save(tmp_path / "a.pt", run=1)
     save(tmp_path / "a.pt", run=2)
     moved = (tmp_path / "a.pt").rename(tmp_path / "b.pt")
-    model, metadata = load_model(str(moved))
+    model, metadata = load_classifier(str(moved))
     inputs = torch.rand(3, 4)
     assert metadata == {"run": 2} and torch.equal(model(inputs), MODEL(inputs))

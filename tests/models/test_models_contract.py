@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cce_ray.models import MODELS, Classifier, load_model, save_model, to_float
+from cce_ray.models import MODELS, Classifier, load_classifier, save_classifier, to_float
 from cce_ray.models.model_settings import ModelSettings
 
 IMAGE, EMBEDDING = (3, 16, 16), (20,)
@@ -67,10 +67,10 @@ def test_normalisation_stands_in_front(name: str) -> None:
 def test_a_model_survives_its_file_to_the_bit(name: str, tmp_path: Path) -> None:
     model = build(name, shift=np.full((3, 1, 1), 0.3), scale=np.full((3, 1, 1), 4.0))
     model(torch.rand(8, *IMAGE))  # Batch norm now has statistics of its own.
-    save_model(
+    save_classifier(
         tmp_path / "m.pt", model, settings=MODELS[name](), metadata={"classes": ["a", "b"], "score": 0.5}
     )
-    loaded, metadata = load_model(tmp_path / "m.pt")
+    loaded, metadata = load_classifier(tmp_path / "m.pt")
     inputs = torch.rand(4, *IMAGE)
     assert not loaded.training and metadata == {"classes": ["a", "b"], "score": 0.5}
     assert torch.equal(loaded(inputs), model.eval()(inputs))

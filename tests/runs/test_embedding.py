@@ -16,7 +16,7 @@ from PIL import Image
 
 from cce_ray.config import load_config
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.models import load_model
+from cce_ray.models import load_classifier
 from cce_ray.models.pretrained import load_pretrained
 from cce_ray.runs import Listener, embed_file, run_training
 from cce_ray.runs import embedding as module_of_embedding
@@ -132,7 +132,7 @@ def test_an_own_models_features_are_what_its_head_sees(tmp_path: Path) -> None:
     quick = ["optimizer.epochs=1", "runtime.threads=1", "tracking.enabled=false", "data.limit=100"]
     settings = ["data=digits", "model=cnn", "optimizer.batch_size=50", *quick]
     folder = run_training(load_config(None, [*settings, f"output_dir={tmp_path / 'run'}"])[0]).output_dir
-    classifier, _ = load_model(Path(folder) / "model.pt")
+    classifier, _ = load_classifier(Path(folder) / "model.pt")
     digits = load_dataset(load_config(None, ["data=digits"])[0].data)
     with torch.inference_mode():
         images = torch.from_numpy(digits.samples.read(np.arange(1797)))

@@ -7,7 +7,7 @@ import torch
 
 from cce_ray.config import load_config
 from cce_ray.data import load_dataset
-from cce_ray.models import load_model, save_model
+from cce_ray.models import load_classifier, save_classifier
 from cce_ray.runs import embed_file, run_training
 
 BASE = ["data=digits", "data.limit=300", "model=cnn", "tracking.enabled=false", "runtime.threads=1"]
@@ -23,14 +23,14 @@ def pretext(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_starts_from_the_backbone_of_another(pretext: Path, tmp_path: Path) -> None:
     config, _ = load_config(None, [*BASE, f"model.weights={pretext}", f"output_dir={tmp_path / 'run'}"])
-    trained, _ = load_model(pretext)
+    trained, _ = load_classifier(pretext)
     fresh = config.model.build((1, 8, 8), 10)
     for key, tensor in trained.backbone.state_dict().items():
         assert torch.equal(fresh.backbone.state_dict()[key], tensor), key
     summary = run_training(config)
     pretext.rename(tmp_path / "moved.pt")  # the trained model does not ask for it again
     try:
-        load_model(Path(summary.model))
+        load_classifier(Path(summary.model))
     finally:
         (tmp_path / "moved.pt").rename(pretext)
 
@@ -39,7 +39,7 @@ def test_its_features_are_those_before_the_head(pretext: Path, tmp_path: Path) -
     embed_file("digits", tmp_path / "features.parquet", backbone=str(pretext))
     settings = ["data=arrays", f"data.path={tmp_path / 'features.parquet'}"]
     dataset = load_dataset(load_config(None, settings)[0].data)
-    width = load_model(pretext)[0].head.weight.shape[1]
+    width = load_classifier(pretext)[0].head.weight.shape[1]
     assert dataset.samples.shape == (width,) and len(dataset.samples) == 1797
     assert dataset.num_clusters == 10
 
@@ -71,7 +71,7 @@ def test_weights_that_do_not_fit_are_one_line(pretext: Path, tmp_path: Path) -> 
         build("model=linear", f"model.weights={pretext}")
     config, _ = load_config(None, ["model=cnn"])
     wide = config.model.build((3, 8, 8), 10)
-    save_model(tmp_path / "wide.pt", wide, settings=config.model, metadata={})
+    save_classifier(tmp_path / "wide.pt", wide, settings=config.model, metadata={})
     with pytest.raises(
         ValueError, match=r"^model.weights: \S+ is \(32, 3, 3, 3\) in .*\(32, 1, 3, 3\) in this"
     ):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cce_ray.models import MODELS, save_model
+from cce_ray.models import MODELS, save_classifier
 from cce_ray.tracking import TrackingSettings, make_tracker
 from cce_ray.tracking.mlflow_loading import download_model
 from cce_ray.tracking.mlflow_tracker import MLflowRun, MLflowTracker
@@ -192,7 +192,7 @@ def _save(name: str, shape: tuple[int, ...], path: Path) -> torch.nn.Module:
     torch.manual_seed(0)
     settings = MODELS[name]()
     classifier = settings.build(shape, 4)
-    save_model(path, classifier, settings=settings, metadata={})
+    save_classifier(path, classifier, settings=settings, metadata={})
     return classifier.eval()
 
 

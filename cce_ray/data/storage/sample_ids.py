@@ -76,6 +76,12 @@ class SampleIds(Sequence[str]):
             return self.own[rows]
         return _of(self.places, rows)
 
+    def names(self, rows: np.ndarray) -> np.ndarray:
+        """What people call samples ``rows`` (n,): as ``column``, or their files where each has its own."""
+        if self._one_each and self.own is None:
+            return np.array([self[row] for row in rows], dtype=object)
+        return self.column(rows)
+
     def rows_of(self, names: Iterable[str]) -> list[int]:
         """The rows of samples by their names or, where these are file names, by their places.
 
