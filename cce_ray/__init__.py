@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from cce_ray.api import load_model, predict, train, tune
     from cce_ray.config import RunConfig
     from cce_ray.pseudo_labels import estimate_pseudo_labels
+else:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "RunConfig": "config",
+            "estimate_pseudo_labels": "pseudo_labels",
+            "load_model": "api",
+            "predict": "api",
+            "train": "api",
+            "tune": "api",
+        },
+    )
 
 __all__ = [
     "RunConfig",
@@ -27,18 +39,6 @@ __all__ = [
     "train",
     "tune",
 ]
-
-__getattr__ = lazy(
-    __name__,
-    {
-        "RunConfig": "config",
-        "estimate_pseudo_labels": "pseudo_labels",
-        "load_model": "api",
-        "predict": "api",
-        "train": "api",
-        "tune": "api",
-    },
-)
 
 
 def __dir__() -> list[str]:

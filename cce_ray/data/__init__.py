@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from cce_ray.data.device.augmenting import augment
     from cce_ray.data.device.batches import Batches
     from cce_ray.data.device.keyed_random import keyed_uniforms
+else:
+    # These need torch, which a reader of configurations should not wait for.
+    __getattr__ = lazy(
+        __name__,
+        {
+            "Batches": "device.batches",
+            "augment": "device.augmenting",
+            "keyed_uniforms": "device.keyed_random",
+        },
+    )
 
 DATASETS: dict[str, type[DataSettings]] = {
     "digits": Digits,
@@ -50,9 +60,3 @@ __all__ = [
     "load_dataset",
     "normalization",
 ]
-
-# These need torch, which a reader of configurations should not wait for.
-__getattr__ = lazy(
-    __name__,
-    {"Batches": "device.batches", "augment": "device.augmenting", "keyed_uniforms": "device.keyed_random"},
-)

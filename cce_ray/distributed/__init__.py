@@ -6,8 +6,8 @@ from cce_ray.lazy import lazy
 
 if TYPE_CHECKING:
     from cce_ray.distributed.ray_train import run_on_ray
+else:
+    # EM's processes need neither torch nor Ray Train.
+    __getattr__ = lazy(__name__, {"run_on_ray": "ray_train"})
 
 __all__ = ["run_on_ray"]
-
-# EM's processes need neither torch nor Ray Train.
-__getattr__ = lazy(__name__, {"run_on_ray": "ray_train"})

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cce_ray.lazy import lazy
+from cce_ray.models.linear import Linear
 from cce_ray.models.model_settings import ModelSettings
 from cce_ray.models.registry import MODELS
 
@@ -10,27 +11,28 @@ if TYPE_CHECKING:
     from cce_ray.models.classifier import Classifier, to_float
     from cce_ray.models.files import load_classifier, save_classifier
     from cce_ray.models.model import Labels, Model
+else:
+    # These need torch, which a reader of configurations should not wait for.
+    __getattr__ = lazy(
+        __name__,
+        {
+            "Classifier": "classifier",
+            "Labels": "model",
+            "Model": "model",
+            "to_float": "classifier",
+            "load_classifier": "files",
+            "save_classifier": "files",
+        },
+    )
 
 __all__ = [
     "MODELS",
     "Classifier",
     "Labels",
+    "Linear",
     "Model",
     "ModelSettings",
     "load_classifier",
     "save_classifier",
     "to_float",
 ]
-
-# These need torch, which a reader of configurations should not wait for.
-__getattr__ = lazy(
-    __name__,
-    {
-        "Classifier": "classifier",
-        "Labels": "model",
-        "Model": "model",
-        "to_float": "classifier",
-        "load_classifier": "files",
-        "save_classifier": "files",
-    },
-)

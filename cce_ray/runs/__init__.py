@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from cce_ray.runs.prediction import load_model, predict_data, predict_file
     from cce_ray.runs.run import run_training
     from cce_ray.runs.summary import RunSummary
+else:
+    # These need torch, for which a mistake in a configuration should not have to wait.
+    __getattr__ = lazy(
+        __name__,
+        {
+            "RunSummary": "summary",
+            "embed_file": "embedding",
+            "load_model": "prediction",
+            "predict_data": "prediction",
+            "predict_file": "prediction",
+            "run_training": "run",
+        },
+    )
 
 __all__ = [
     "Listener",
@@ -23,16 +36,3 @@ __all__ = [
     "predict_file",
     "run_training",
 ]
-
-# These need torch, for which a mistake in a configuration should not have to wait.
-__getattr__ = lazy(
-    __name__,
-    {
-        "RunSummary": "summary",
-        "embed_file": "embedding",
-        "load_model": "prediction",
-        "predict_data": "prediction",
-        "predict_file": "prediction",
-        "run_training": "run",
-    },
-)

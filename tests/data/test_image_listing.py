@@ -215,6 +215,7 @@ def test_notes_on_names_that_are_not_utf8_stay_on_one_line(tmp_path: Path) -> No
 CHILD = """
 import os, sys
 import numpy as np
+from cce_ray.data import load_dataset
 from cce_ray.data.sources.folder import Folder
 path = os.fsdecode(sys.stdin.buffer.read())
 for memory in (4.0, 0.0):
