@@ -7,16 +7,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from cce_ray.config import REGISTRIES, RunConfig, flatten, known_keys, load_config
+from cce_ray.config import REGISTRIES, RunConfig, assignments_of, flatten, known_keys, load_config
+from cce_ray.config.nested import assign_all, follow_required_model
 from cce_ray.methods import METHODS
 
 
 def config(*overrides: str, text: str = "") -> RunConfig:
     values = yaml.safe_load(text) or {}
-    from cce_ray.config import assign, follow_required_model, is_name, parse_assignment
-
-    for key, value in sorted(map(parse_assignment, overrides), key=lambda pair: not is_name(pair[0])):
-        assign(values, key, value)
+    assign_all(values, assignments_of(overrides))
     follow_required_model(values)
     return RunConfig.from_dict(values)
 
@@ -316,3 +314,19 @@ def test_a_path_that_no_record_can_hold_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"^{key}: .* is not UTF-8 text; rename it") as caught:
             load_config(None, ["data=arrays", "data.path=x.npy", f"{key}={path}"])
         str(caught.value).encode()
+
+
+def test_a_configuration_is_changed_as_a_whole() -> None:
+    run = config("data=digits", "method.fairness_weight=3")
+    changed = run.with_({"runtime.seed": 4, "optimizer": {"epochs": 2}})
+    assert (changed.runtime.seed, changed.optimizer.epochs, changed.method.fairness_weight) == (4, 2, 3)
+    assert run.runtime.seed == 0
+    assert run.with_({}) == run
+    with pytest.raises(ValueError, match=r"^runtime\.sed: unknown key; did you mean runtime\.seed\?$"):
+        run.with_({"runtime.sed": 4})
+    with pytest.raises(ValueError, match=r"^method\.fairness_weight: .*got -1"):
+        run.with_({"method.fairness_weight": -1})
+    # The keys that a switched method does not have go, and a whole that does not fit is refused.
+    assert run.with_({"method": "mi"}).method.name == "mi"
+    with pytest.raises(ValueError, match="works with model centroids only"):
+        run.with_({"method": "kmeans"})

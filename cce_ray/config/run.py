@@ -17,7 +17,7 @@ from cce_ray.data import DATASETS, DataSettings, Digits
 from cce_ray.data.augmentation import AugmentationSettings
 from cce_ray.methods import METHODS, CCEPlus, MethodSettings
 from cce_ray.models import MODELS, Linear
-from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, PseudoLabelSettings
+from cce_ray.pseudo_labels import OBJECTIVES, PseudoLabelSettings, Task, solvers_for
 from cce_ray.settings import Settings
 from cce_ray.tracking import TrackingSettings
 
@@ -61,7 +61,7 @@ class RunConfig(Settings):
                 f"pseudo_labels.scope: method {method.name} supports {sorted(method.scopes)}, "
                 f"got {self.pseudo_labels.scope!r}"
             )
-        able = [name for name, solver in SOLVERS.items() if method.objective in solver.objectives]
+        able = solvers_for(Task(method.objective)) if method.objective else []
         if method.objective and self.pseudo_labels.solver not in ("auto", *able):
             raise ValueError(
                 f"pseudo_labels.solver: {self.pseudo_labels.solver!r} cannot solve for method {method.name}; "
@@ -108,8 +108,8 @@ class RunConfig(Settings):
                 "it out"
             )
         spread = chosen.scope == "dataset" and (workers > 1 or chosen.backend == "ray")
-        able = self.method.objective == "cce_plus" and chosen.solver in ("auto", "em")
-        if spread and self.method.scopes and (not able or self.supervision.enabled):
+        able = chosen.can_solve(self.method.objective, "spread", known_labels=self.supervision.enabled)
+        if spread and self.method.scopes and not able:
             raise ValueError(
                 "pseudo_labels.scope: dataset is solved by EM for method cce_plus without supervision when "
                 "workers share it; set method=cce_plus and pseudo_labels.solver=em, or leave "
@@ -118,12 +118,7 @@ class RunConfig(Settings):
 
     def _backend_fits(self) -> None:
         chosen = self.pseudo_labels
-        if chosen.backend == "gpu" and (
-            self.method.objective != "cce_plus"
-            or chosen.solver not in ("auto", "em")
-            or chosen.gap_tolerance is not None
-            or chosen.prior_slack > 0
-        ):
+        if chosen.backend == "gpu" and not chosen.can_solve(self.method.objective, "device"):
             raise ValueError(
                 "pseudo_labels.backend: gpu does EM for method cce_plus, without gap_tolerance and "
                 "prior_slack; leave these out or set pseudo_labels.backend=auto"

@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 from cce_ray.pseudo_labels.problem import Problem
+from cce_ray.pseudo_labels.solvers import SOLVERS
+from cce_ray.pseudo_labels.solvers.abilities import Place, Task
 
 # Without a wanted gap: the paper's own, whose early end is part of how it trains, or the only one.
 USUAL = {"cce_plus": "em", "cce": "pgd", "shannon": "mirror"}
@@ -18,6 +20,20 @@ _MANY = 2048
 _LIGHT, _FEW = 2.0, 50
 
 
+def solvers_for(task: Task, place: Place = "host") -> list[str]:
+    """The solvers that can do a task in a place."""
+    return [
+        name
+        for name, kind in SOLVERS.items()
+        if place in kind.abilities and kind.abilities[place].covers(task)
+    ]
+
+
+def can_solve(solver: str, task: Task, place: Place = "host") -> bool:
+    """Whether a solver can do a task in a place; "auto" stands for the usual solver of the objective."""
+    return (USUAL[task.objective] if solver == "auto" else solver) in solvers_for(task, place)
+
+
 def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None) -> str:
     """The solver expected to be the fastest to a certified gap of `gap_tolerance`; None: no gap is wanted.
 
@@ -27,7 +43,9 @@ def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None)
     if gap_tolerance is None or objective == "shannon":
         return USUAL[objective]
     small = problem.num_points * problem.num_clusters <= _LARGE
-    able = small and problem.prior_slack == 0 and problem.num_clusters <= _MANY
+    able = (
+        can_solve("exact", Task(objective, problem.prior_slack)) and small and problem.num_clusters <= _MANY
+    )
     if objective == "cce":
         return "exact" if able else "pgd"
     if small and problem.fairness_weight <= _LIGHT and problem.num_clusters <= _FEW:
@@ -53,15 +71,13 @@ def em_accelerated_seconds(problem: Problem, gap: float) -> float:
     return float(iterations * (2.5e-5 + points * (7e-8 + 4e-9 * clusters)))
 
 
-def choose_backend(
-    backend: str, probs: Any, objective: str, solver: str, gap_tolerance: float | None, prior_slack: float
-) -> str:
+def choose_backend(backend: str, probs: Any, solver: str, task: Task) -> str:
     """ "gpu", or else what the host is to do: "auto", "inline" or "threads".
 
     Raises:
         ValueError: "gpu" cannot do this.
     """
-    able = objective == "cce_plus" and solver in ("auto", "em") and gap_tolerance is None and prior_slack == 0
+    able = can_solve(solver, task, "device")
     if backend == "auto":
         return "gpu" if able and _device_of(probs) != "cpu" else "auto"
     if backend != "gpu":

@@ -19,13 +19,15 @@ from cce_ray.pseudo_labels.checks import (
     check_weight,
     start_labels,
 )
-from cce_ray.pseudo_labels.choice import choose_backend, choose_solver
+from cce_ray.pseudo_labels.choice import can_solve, choose_backend, choose_solver, solvers_for
 from cce_ray.pseudo_labels.mappers import choose_mapper
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import Problem
 from cce_ray.pseudo_labels.result import PseudoLabels
 from cce_ray.pseudo_labels.solvers import SOLVERS
+from cce_ray.pseudo_labels.solvers.abilities import Task
 from cce_ray.pseudo_labels.solvers.driver import Limits, Solver, iterate
+from cce_ray.pseudo_labels.solvers.em import OBJECTIVE
 
 # Where a solver that goes for the optimum stops if no gap is asked for, relative to 1 + λ: what labels in
 # single precision can hold is coarser.
@@ -81,7 +83,7 @@ def estimate_pseudo_labels(
     check_names(objective, solver, backend)
     check_slack(prior_slack)
     limits = check_limits(max_iterations, tolerance, gap_tolerance)
-    if choose_backend(backend, probs, objective, solver, gap_tolerance, prior_slack) == "gpu":
+    if choose_backend(backend, probs, solver, Task(objective, prior_slack, gap_tolerance)) == "gpu":
         return estimate_on_device(probs, fairness_weight, prior, limits, known_labels, init)
     array, restore = to_array(probs, "probs")
     problem = check_problem(array, fairness_weight, objective, prior, prior_slack, known_labels)
@@ -130,7 +132,7 @@ def estimate_on_device(
     check_shape(tuple(probs.shape))
     check_weight(fairness_weight)
     check_on_device(probs)
-    shares = check_prior(prior, probs.shape[1], "cce_plus")
+    shares = check_prior(prior, probs.shape[1], OBJECTIVE)
     known = check_known(known_labels, *probs.shape)
     found = em_on_device(
         probs,
@@ -149,8 +151,8 @@ def estimate_on_device(
 
     return PseudoLabels(
         found.labels,
-        lambda: _value(*host(), "cce_plus"),
-        lambda: certified_gap(*host(), "cce_plus"),
+        lambda: _value(*host(), OBJECTIVE),
+        lambda: certified_gap(*host(), OBJECTIVE),
         (found.iterations, found.change),
         lambda: "tolerance" if float(found.change) <= limits.tolerance else "max_iterations",
     )
@@ -161,9 +163,13 @@ def _choose_solver(
 ) -> type[Solver]:
     if solver == "auto":
         return SOLVERS[choose_solver(problem, objective, gap_tolerance)]
-    able = [name for name, candidate in SOLVERS.items() if objective in candidate.objectives]
+    able = solvers_for(Task(objective))
     if solver not in able:
         raise ValueError(f"solver: {solver!r} cannot minimise {objective!r}; use {' or '.join(able)}")
+    slack = problem.prior_slack
+    if not can_solve(solver, Task(objective, slack)):
+        others = " or ".join(solvers_for(Task(objective, slack)))
+        raise ValueError(f"prior_slack: {slack} is more than solver {solver!r} can do; use {others}")
     return SOLVERS[solver]
 
 

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from cce_ray.pseudo_labels.choice import can_solve, choose_backend
 from cce_ray.pseudo_labels.result import PseudoLabels
+from cce_ray.pseudo_labels.solvers import SOLVERS
+from cce_ray.pseudo_labels.solvers.abilities import Place, Task
 from cce_ray.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,12 +79,26 @@ class PseudoLabelSettings(Settings):
                     f"{name}: only an estimated prior reads it; "
                     "set pseudo_labels.prior=estimate or leave it out"
                 )
-        if self.solver == "exact" and self.prior_slack > 0:
+        able = self.solver == "auto" or SOLVERS[self.solver].abilities["host"].prior_slack
+        if self.prior_slack > 0 and not able:
             raise ValueError(
-                f"prior_slack: {self.prior_slack} is more than solver exact can do; "
+                f"prior_slack: {self.prior_slack} is more than solver {self.solver} can do; "
                 "set pseudo_labels.solver=auto or leave it out"
             )
         return self
+
+    def can_solve(self, objective: str | None, place: Place, *, known_labels: bool = False) -> bool:
+        """Whether these settings can be kept in a place; False without an objective.
+
+        Args:
+            objective: of the method; None: it has none, its labels are no solver's.
+            place: where the solver is to run.
+            known_labels: whether the labels of some points are fixed.
+        """
+        if objective is None:
+            return False
+        task = Task(objective, self.prior_slack, self.gap_tolerance, known_labels)
+        return can_solve(self.solver, task, place)
 
     def check_clusters(self, num_clusters: int) -> None:
         """ValueError unless a given prior has `num_clusters` entries."""
@@ -112,12 +129,8 @@ class PseudoLabelSettings(Settings):
 
     def on_device(self, probs: Any, objective: str) -> bool:
         """Whether labels for these predictions are estimated on their device, a GPU, and not on the host."""
-        from cce_ray.pseudo_labels.choice import choose_backend
-
-        return (
-            choose_backend(self.backend, probs, objective, self.solver, self.gap_tolerance, self.prior_slack)
-            == "gpu"
-        )
+        task = Task(objective, self.prior_slack, self.gap_tolerance)
+        return choose_backend(self.backend, probs, self.solver, task) == "gpu"
 
     def estimate(self, probs: Any, *, objective: str, fairness_weight: float, **options: Any) -> PseudoLabels:
         """`estimate_pseudo_labels` under these settings; `options` are its prior, known_labels and init.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pseudo_label_problems import make_problem, softmax
 
-from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, choice, estimate_pseudo_labels
+from cce_ray.pseudo_labels import OBJECTIVES, SOLVERS, Task, choice, estimate_pseudo_labels
 from cce_ray.pseudo_labels.problem import Problem
 
 
@@ -18,7 +18,7 @@ def problem(points: int = 250, clusters: int = 20, weight: float = 10.0, slack: 
 @pytest.mark.parametrize("slack", [0.0, 0.5])
 def test_the_choice_can_do_what_is_asked(objective: str, gap: float | None, slack: float) -> None:
     name = choice.choose_solver(problem(slack=slack), objective, gap)
-    assert objective in SOLVERS[name].objectives
+    assert objective in SOLVERS[name].abilities["host"].objectives
     assert not (slack and name == "exact")
     assert gap is not None or name == choice.USUAL[objective]
 
@@ -47,8 +47,9 @@ def test_auto_reaches_the_gap(objective: str, weight: float) -> None:
 
 def test_backends() -> None:
     def choose(backend: str, **options: Any) -> str:
-        usual = {"objective": "cce_plus", "solver": "auto", "gap_tolerance": None, "prior_slack": 0.0}
-        return choice.choose_backend(backend, np.ones((2, 2)), **(usual | options))
+        solver = options.pop("solver", "auto")
+        task = Task(**({"objective": "cce_plus"} | options))
+        return choice.choose_backend(backend, np.ones((2, 2)), solver, task)
 
     assert [choose(name) for name in ("auto", "inline", "threads")] == ["auto", "inline", "threads"]
     with pytest.raises(ValueError, match="needs probs as a tensor on a GPU"):

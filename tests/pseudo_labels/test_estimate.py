@@ -112,8 +112,8 @@ class TestStopping:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_lowers_each_objective_that_it_claims(solver: str) -> None:
-    assert SOLVERS[solver].objectives
-    for objective in SOLVERS[solver].objectives:
+    assert SOLVERS[solver].abilities["host"].objectives
+    for objective in SOLVERS[solver].abilities["host"].objectives:
         start = estimate(objective=objective, solver=solver, max_iterations=0)
         result = estimate(objective=objective, solver=solver, max_iterations=50)
         assert result.objective < start.objective

@@ -42,7 +42,7 @@ def calls(draw: st.DrawFn) -> Call:
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     call = Call({})
     objective = draw(st.sampled_from(list(OBJECTIVES)))
-    able = [name for name, solver in SOLVERS.items() if objective in solver.objectives]
+    able = [name for name, solver in SOLVERS.items() if objective in solver.abilities["host"].objectives]
     call.options["objective"] = objective
     call.options["solver"] = draw(st.sampled_from(["auto", *able]))
     add_probs(draw, call, sigma, random)
@@ -278,7 +278,11 @@ def add_names(draw: st.DrawFn, call: Call) -> None:
             call.options[name] = bad[draw(st.integers(0, len(bad) - 1))]
     if wrong(draw, 60) and not call.faults:
         call.faults.add("solver")
-        others = [name for name, it in SOLVERS.items() if call.options["objective"] not in it.objectives]
+        others = [
+            name
+            for name, it in SOLVERS.items()
+            if call.options["objective"] not in it.abilities["host"].objectives
+        ]
         call.options["solver"] = draw(st.sampled_from(others))
 
 
@@ -375,7 +379,7 @@ def compiled() -> None:
     for dtype in (np.float32, np.float64):
         for clusters, weight in ((3, 1.0), (60, 1e6)):
             for name, solver in SOLVERS.items():
-                for objective in solver.objectives:
+                for objective in solver.abilities["host"].objectives:
                     sigma = np.full((4, clusters), 1 / clusters, dtype)
                     options = {"solver": name, "objective": objective, "fairness_weight": weight}
                     result = estimate_pseudo_labels(

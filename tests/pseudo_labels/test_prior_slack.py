@@ -159,7 +159,7 @@ def relaxed_by_slsqp(
 @pytest.mark.parametrize("slack", [0.1, 0.5])
 @pytest.mark.parametrize(
     ("objective", "solver"),
-    [(objective, name) for name, kind in SOLVERS.items() for objective in kind.objectives],
+    [(objective, name) for name, kind in SOLVERS.items() for objective in kind.abilities["host"].objectives],
 )
 def test_reaches_the_minimum_that_an_independent_solver_finds(
     objective: str, solver: str, slack: float

@@ -30,6 +30,7 @@ from cce_ray.distributed.em.holder import Holder, Piece, Share
 from cce_ray.pseudo_labels.arrays import one_line
 from cce_ray.pseudo_labels.checks import check_limits, check_prior, check_slack, check_weight
 from cce_ray.pseudo_labels.problem import group_rows
+from cce_ray.pseudo_labels.solvers.em import OBJECTIVE
 from cce_ray.pseudo_labels.solvers.spread import SpreadResult, estimate_spread
 
 MOST_LOSSES = 10
@@ -260,7 +261,7 @@ def estimate_dataset(
     check_weight(fairness_weight)
     check_slack(prior_slack)
     limits = check_limits(max_iterations, tolerance, gap_tolerance)
-    shares = check_prior(prior, num_clusters, "cce_plus")
+    shares = check_prior(prior, num_clusters, OBJECTIVE)
     described = checked_pieces(pieces, rows)
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers: {one_line(workers)} is not an integer >= 1; give a number of processes")

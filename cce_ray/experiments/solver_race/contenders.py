@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cce_ray.experiments.solver_race.baselines import fixed_step_pgd, paper_em
 from cce_ray.experiments.solver_race.race import OBJECTIVE, Baseline, Contender, Ours
-from cce_ray.pseudo_labels import SOLVERS, estimate_pseudo_labels
+from cce_ray.pseudo_labels import Task, estimate_pseudo_labels, solvers_for
 from cce_ray.pseudo_labels.mappers import num_threads
 
 PAPER_STEPS: dict[int, tuple[float, ...]] = {2: (1, 10, 20)}
@@ -23,7 +23,7 @@ def contenders(num_clusters: int) -> list[Contender]:
             ),
         )
     )
-    able = [name for name, solver in SOLVERS.items() if OBJECTIVE in solver.objectives]
+    able = solvers_for(Task(OBJECTIVE))
     for solver in [*able, "auto"]:
         racers.append(_ours(solver, "inline", solver, 1))
         if num_threads() > 1:

@@ -1,7 +1,7 @@
 """The one loop of all pseudo-label solvers: it owns the limits, the stopping rules and the reason."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, final
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from cce_ray.pseudo_labels.mappers import Mapper
 from cce_ray.pseudo_labels.problem import Problem
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
 
 Reason = Literal["tolerance", "gap", "max_iterations"]
 
@@ -20,7 +21,8 @@ EARLY_LOOKS, GAP_INTERVAL = (2, 5), 10
 class Solver(Protocol):
     """One algorithm at work on one problem, whose `labels` it changes in place."""
 
-    objectives: ClassVar[tuple[str, ...]]
+    abilities: ClassVar[Mapping[Place, Ability]]
+    """What it can do, by the place where it can run."""
     double: ClassVar[bool]
     """Whether its labels are float64 while it works, whatever σ's type."""
 

@@ -6,6 +6,7 @@ A row solves h(d) = Σ_k a_k / ((1+A)(1-r_k) + r_k d) = 1 with r_k = σ_k/σ_max
 sum are its new y_k.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 import numpy as np
@@ -13,7 +14,11 @@ import numpy as np
 from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper
 from cce_ray.pseudo_labels.objectives import reverse_prices
 from cce_ray.pseudo_labels.problem import Problem, group_blocks
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
 from cce_ray.pseudo_labels.solvers.em_rows import EMRows, Rows
+
+OBJECTIVE = "cce_plus"
+"""The objective of EM, wherever it runs."""
 
 
 @final
@@ -28,7 +33,11 @@ class EM:
         kernel: see `EMRows`.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("cce_plus",)
+    abilities: ClassVar[Mapping[Place, Ability]] = {
+        "host": Ability((OBJECTIVE,)),
+        "device": Ability((OBJECTIVE,), prior_slack=False, gap_tolerance=False),
+        "spread": Ability((OBJECTIVE,), known_labels=False),
+    }
     double: ClassVar[bool] = False
     gap: ClassVar[None] = None
     prices: ClassVar[None] = None
@@ -38,10 +47,10 @@ class EM:
         problem: Problem,
         labels: np.ndarray,
         mapper: Mapper,
-        objective: str = "cce_plus",
+        objective: str = OBJECTIVE,
         kernel: BlockKernel | None = None,
     ) -> None:
-        assert objective in self.objectives
+        assert objective == OBJECTIVE
         group = group_blocks(problem.num_points)
         weight = problem.fairness_weight
         self._rows = EMRows(problem.probs, labels, problem.known, weight, group, mapper, kernel)

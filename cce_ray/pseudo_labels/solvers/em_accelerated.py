@@ -7,6 +7,7 @@ their sum, and an entry falls to a thousandth of its y² at most, so that positi
 of ln y, weighted or not, took 1 to 5 times as many steps to a gap of 1e-3 on softmax(N(0, 1)), M = 250.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import Problem
-from cce_ray.pseudo_labels.solvers.em import EM
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
+from cce_ray.pseudo_labels.solvers.em import EM, OBJECTIVE
 
 # The longest s allowed; it grows by the factor when it is reached and accepted, and shrinks when refused.
 _LONGEST, _FACTOR = 4.0, 4.0
@@ -35,7 +37,7 @@ class EMAccelerated:
             `measure_reference` and `extrapolate_reference`.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("cce_plus",)
+    abilities: ClassVar[Mapping[Place, Ability]] = {"host": Ability((OBJECTIVE,))}
     double: ClassVar[bool] = False
     gap: ClassVar[None] = None
     prices: ClassVar[None] = None
@@ -45,7 +47,7 @@ class EMAccelerated:
         problem: Problem,
         labels: np.ndarray,
         mapper: Mapper,
-        objective: str = "cce_plus",
+        objective: str = OBJECTIVE,
         kernels: tuple[BlockKernel, BlockKernel] | None = None,
     ) -> None:
         from cce_ray.pseudo_labels.kernels import extrapolation as extrapolation_kernel

@@ -15,7 +15,7 @@ reach a gap of 1e-10 whatever λ and however many rows are soft, where EM needs 
 for the system, by BLAS, and O(M K) for the rest; the memory is four float64 arrays of y's shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, ClassVar, final
@@ -24,6 +24,7 @@ import numpy as np
 
 from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, MEAN_FLOOR, Problem
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
 
 _Kernels = tuple[BlockKernel, BlockKernel, BlockKernel]
 
@@ -54,12 +55,9 @@ class Exact:
         objective: "cce_plus" (11) or "cce" (10).
         kernels: `kernels.exact.assemble_rows`, `.predict_rows` and `.correct_rows` (the default) or their
             NumPy twins of `reference.exact`.
-
-    Raises:
-        ValueError: the problem's prior may be missed (prior_slack > 0).
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("cce_plus", "cce")
+    abilities: ClassVar[Mapping[Place, Ability]] = {"host": Ability(("cce_plus", "cce"), prior_slack=False)}
     double: ClassVar[bool] = True
 
     def __init__(
@@ -72,10 +70,7 @@ class Exact:
     ) -> None:
         from cce_ray.pseudo_labels.kernels import exact as exact_kernel
 
-        if problem.prior_slack > 0:
-            raise ValueError(
-                f"prior_slack: {problem.prior_slack} is more than solver 'exact' can do; use em or pgd"
-            )
+        assert problem.prior_slack == 0
         self._problem, self._labels, self._mapper = problem, labels, mapper
         own: _Kernels = exact_kernel.assemble_rows, exact_kernel.predict_rows, exact_kernel.correct_rows
         self._assemble_rows, self._predict_rows, self._correct_rows = kernels or own

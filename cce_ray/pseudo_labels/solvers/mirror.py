@@ -9,6 +9,7 @@ y_i = softmax(ln y⁰_i + T ln σ_i + P), so an iterate is a K-vector P and a nu
 rounding accumulates.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import forward_prices
 from cce_ray.pseudo_labels.problem import LOG_FLOOR, MEAN_FLOOR, Problem
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
 
 # T beyond this sharpens nothing (the loss is within ~ln K / T of its minimum) and costs digits of P.
 _LONGEST_STEP = 1e9
@@ -33,7 +35,7 @@ class Mirror:
         kernel: `kernels.mirror.mirror_blocks` (the default) or its NumPy twin `mirror_blocks_reference`.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("shannon",)
+    abilities: ClassVar[Mapping[Place, Ability]] = {"host": Ability(("shannon",))}
     double: ClassVar[bool] = False
     gap: ClassVar[None] = None
     prices: ClassVar[None] = None
@@ -49,7 +51,7 @@ class Mirror:
         from cce_ray.pseudo_labels.kernels import blocks as blocks_kernel
         from cce_ray.pseudo_labels.kernels import mirror as mirror_kernel
 
-        assert objective in self.objectives
+        assert objective == "shannon"
 
         self._problem, self._mapper = problem, mapper
         self._sum_blocks = blocks_kernel.sum_blocks

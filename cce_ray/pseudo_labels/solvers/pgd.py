@@ -7,7 +7,7 @@ which such steps need to be fast.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, final
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from cce_ray.pseudo_labels.mappers import BlockKernel, Mapper, bind
 from cce_ray.pseudo_labels.objectives import OBJECTIVES
 from cce_ray.pseudo_labels.problem import START_FLOOR, Problem
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
 
 _SUFFICIENT = 1e-4  # Armijo's constant
 _SHRINK = 0.25
@@ -35,7 +36,7 @@ class PGD:
         kernel: `kernels.pgd.pgd_blocks` (the default) or its NumPy twin `pgd_blocks_reference`.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("cce_plus", "cce")
+    abilities: ClassVar[Mapping[Place, Ability]] = {"host": Ability(("cce_plus", "cce"))}
     # Spectral steps magnify rounding: labels kept in float32 would part from those in float64 within a few
     # dozen steps.
     double: ClassVar[bool] = True

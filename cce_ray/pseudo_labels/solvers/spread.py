@@ -1,7 +1,7 @@
 """EM for (11) over points that are spread over several processes: only K-vectors travel."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, final
@@ -10,8 +10,9 @@ import numpy as np
 
 from cce_ray.pseudo_labels.certificate import gap_of_groups
 from cce_ray.pseudo_labels.problem import group_rows, num_groups
+from cce_ray.pseudo_labels.solvers.abilities import Ability, Place
 from cce_ray.pseudo_labels.solvers.driver import Limits, Reason, iterate
-from cce_ray.pseudo_labels.solvers.em import Means
+from cce_ray.pseudo_labels.solvers.em import EM, OBJECTIVE, Means
 from cce_ray.pseudo_labels.solvers.em_rows import Rows
 
 Gather = Callable[[np.ndarray, list[int]], np.ndarray]
@@ -62,7 +63,7 @@ class GatheredRows:
 class SpreadEM:
     """EM as a `driver.Solver` on rows that are elsewhere."""
 
-    objectives: ClassVar[tuple[str, ...]] = ("cce_plus",)
+    abilities: ClassVar[Mapping[Place, Ability]] = {"spread": EM.abilities["spread"]}
     double: ClassVar[bool] = False
     gap: ClassVar[None] = None
     prices: ClassVar[None] = None
@@ -110,7 +111,7 @@ def estimate_spread(
     means = Means(rows, num_points, prior, fairness_weight, prior_slack)
 
     def certify() -> float:
-        return gap_of_groups(rows, num_points, (prior, fairness_weight, prior_slack), "cce_plus")
+        return gap_of_groups(rows, num_points, (prior, fairness_weight, prior_slack), OBJECTIVE)
 
     iterations, change, reason = iterate(SpreadEM(rows, means), limits, certify)
     assert math.isfinite(change) or iterations == 0

@@ -56,10 +56,8 @@ def can_be_shared(config: RunConfig, context: RunContext) -> bool:
     return (
         context.ranks.size > 1
         and wanted.scope == "batch"
-        and wanted.solver in ("auto", "em")
-        and wanted.gap_tolerance is None
-        and config.method.objective == "cce_plus"
-        and not config.supervision.enabled
+        and wanted.gap_tolerance is None  # with one, auto may be another solver
+        and wanted.can_solve(config.method.objective, "spread", known_labels=config.supervision.enabled)
         and context.device.type == "cpu"
     )
 

@@ -14,6 +14,7 @@ from cce_ray.pseudo_labels.checks import check_prior, start_rows
 from cce_ray.pseudo_labels.mappers import choose_mapper
 from cce_ray.pseudo_labels.problem import group_blocks
 from cce_ray.pseudo_labels.solvers.driver import Limits
+from cce_ray.pseudo_labels.solvers.em import OBJECTIVE
 from cce_ray.pseudo_labels.solvers.em_rows import EMRows, Rows
 from cce_ray.pseudo_labels.solvers.spread import GatheredRows, SpreadResult, estimate_spread
 from cce_ray.training.ranks import Ranks
@@ -82,7 +83,7 @@ def estimate_by_ranks(
     Labels, and what is returned, have the bits of an estimation by one process.
     """
     if prior is None:
-        prior = check_prior(settings.given_prior, num_clusters, "cce_plus")
+        prior = check_prior(settings.given_prior, num_clusters, OBJECTIVE)
 
     def gather(own: np.ndarray, counts: list[int]) -> np.ndarray:
         return ranks.gather(torch.from_numpy(np.ascontiguousarray(own)), counts).numpy()
