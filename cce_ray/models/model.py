@@ -93,7 +93,7 @@ class Model:
             )
         if array.dtype != np.uint8:
             array = array.astype(np.float32, copy=False)
-            finite = np.isfinite(array.reshape(len(array), -1)).all(1)
+            finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
             if not finite.all():
                 row = int(np.argmin(finite))
                 raise ValueError(f"samples: row {row} holds NaN or infinity; drop such rows or fill them")

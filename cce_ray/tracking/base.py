@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, Required, TypedDict, Unpack
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class RunOptions(TypedDict, total=False):
+    """How a run is opened."""
+
+    params: Mapping[str, object]
+    """Flat dotted settings."""
+    tags: Mapping[str, str]
+    parent_id: str | None
+    """The run that it belongs below."""
+    run_id: str | None
+    """Continue this run; if it is gone, a new one is opened."""
+
+
+class ModelOptions(TypedDict, total=False):
+    """What a tracker has to know of a model file."""
+
+    input_example: Required[np.ndarray | pd.DataFrame]
+    """(n, *input shape) a few samples in the type the model will be called with; a table where its columns
+    have names."""
+    num_clusters: Required[int]
+    name: str
+    """By default "model"."""
+    step: int
+    register_as: str | None
+    """Register it under this name; by default under the settings' ``register_model``, if there is one."""
+    alias: str | None
+    """Of the registered model; its new version takes it over."""
 
 
 class TrackedRun(Protocol):
@@ -25,24 +53,8 @@ class TrackedRun(Protocol):
     def log_artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
         """Copy files (or whole folders) below ``folder`` of the run's artifacts."""
 
-    def log_model(
-        self,
-        path: Path,
-        *,
-        input_example: np.ndarray | pd.DataFrame,
-        num_clusters: int,
-        name: str = "model",
-        step: int = 0,
-        register_as: str | None = None,
-        alias: str | None = None,
-    ) -> str | None:
-        """Log the file that `cce_ray.models.save_classifier` wrote as a servable model; returns its URI.
-
-        ``input_example`` (n, *input shape) are a few samples in the type the model will be called with; a
-        table where its columns have names.
-        Registered under ``register_as``, else the settings' ``register_model``, if there is one; its new
-        version takes ``alias`` over.
-        """
+    def log_model(self, path: Path, **options: Unpack[ModelOptions]) -> str | None:
+        """Log the file that `cce_ray.models.save_classifier` wrote as a servable model; returns its URI."""
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set or overwrite tags."""
@@ -61,20 +73,9 @@ class Tracker(Protocol):
     page: str | None
     """The address of the experiment's training runs, once ``ui`` serves; its first page is on LLM traces."""
 
-    def start_run(
-        self,
-        name: str,
-        *,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-        parent_id: str | None = None,
-        run_id: str | None = None,
-    ) -> TrackedRun:
-        """Open a run, below ``parent_id`` if given.
-
-        ``params`` are flat dotted settings. ``run_id`` continues that run; if it is gone, a new one is
-        opened. If the tracker is away, the first run is refused (ValueError); later ones are not kept.
-        """
+    def start_run(self, name: str, **options: Unpack[RunOptions]) -> TrackedRun:
+        """Open or continue a run. If the tracker is away, the first run is refused (ValueError); later ones
+        are not kept."""
 
     def forget_children(self, parent_id: str | None, kept: Collection[str]) -> None:
         """Delete the runs below ``parent_id`` that are not in ``kept``: what a killed process had opened and
@@ -92,17 +93,7 @@ class NullRun:
     def log_artifacts(self, paths: Iterable[Path], folder: str = "") -> None:
         """Do nothing."""
 
-    def log_model(
-        self,
-        path: Path,
-        *,
-        input_example: np.ndarray | pd.DataFrame,
-        num_clusters: int,
-        name: str = "model",
-        step: int = 0,
-        register_as: str | None = None,
-        alias: str | None = None,
-    ) -> str | None:
+    def log_model(self, path: Path, **options: Unpack[ModelOptions]) -> str | None:
         """Do nothing; there is no URI."""
         return None
 
@@ -120,15 +111,7 @@ class NullTracker:
     ui: str | None = None
     page: str | None = None
 
-    def start_run(
-        self,
-        name: str,
-        *,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-        parent_id: str | None = None,
-        run_id: str | None = None,
-    ) -> TrackedRun:
+    def start_run(self, name: str, **options: Unpack[RunOptions]) -> TrackedRun:
         """A run that keeps nothing."""
         return NullRun()
 

@@ -10,9 +10,11 @@ import tempfile
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
+
+from cce_ray.tracking.base import ModelOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,24 +24,15 @@ _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pydantic", "torch", "torchvision"
 """What `cce_ray.models` and the model's code import; the package itself travels inside the model."""
 
 
-def log_model(
-    client: MlflowClient,
-    run: Any,
-    path: Path,
-    *,
-    input_example: np.ndarray | pd.DataFrame,
-    num_clusters: int,
-    name: str,
-    step: int,
-    register_as: str | None,
-    alias: str | None = None,
-) -> str:
+def log_model(client: MlflowClient, run: Any, path: Path, **options: Unpack[ModelOptions]) -> str:
     """Save, upload and perhaps register the model; returns models:/ID, or models:/NAME/VERSION."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     run_id = run.info.run_id
-    logged = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, name=options.get("name", "model"), source_run_id=run_id
+    )
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = Model(
@@ -48,21 +41,20 @@ def log_model(
                 run_id=run_id,
                 model_id=logged.model_id,
             )
-            save(Path(folder, "model"), path, model, input_example=input_example, num_clusters=num_clusters)
+            save(Path(folder, "model"), path, model, **options)
             client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=options.get("step", 0))])
+    register_as = options.get("register_as")
     if register_as is None:
         return f"models:/{logged.model_id}"
-    return _register(client, logged, run_id, register_as, alias)
+    return _register(client, logged, run_id, register_as, options.get("alias"))
 
 
-def save(
-    folder: Path, path: Path, model: Any, *, input_example: np.ndarray | pd.DataFrame, num_clusters: int
-) -> None:
+def save(folder: Path, path: Path, model: Any, **options: Unpack[ModelOptions]) -> None:
     """Write the MLflow model to ``folder``: code, weights, signature, example, pinned requirements."""
     import mlflow.pyfunc
 
@@ -71,8 +63,8 @@ def save(
         mlflow_model=model,
         python_model=str(Path(__file__).with_name("mlflow_model.py")),
         artifacts={"model": str(path)},
-        signature=signature(input_example, num_clusters),
-        input_example=input_example,
+        signature=signature(options["input_example"], options["num_clusters"]),
+        input_example=options["input_example"],
         pip_requirements=requirements(),
         code_paths=[str(Path(__file__).parents[1])],
     )

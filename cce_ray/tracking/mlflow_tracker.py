@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
-from cce_ray.tracking.base import NullRun, Status, TrackedRun
+from cce_ray.tracking.base import ModelOptions, NullRun, RunOptions, Status, TrackedRun
 from cce_ray.tracking.location import check, locate, single_process, without_password
 from cce_ray.tracking.quiet import quiet
 from cce_ray.tracking.tracking_settings import TrackingSettings
@@ -25,10 +25,6 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_ATTEMPTS = 30.0  # a dead server costs seconds a call, more than many an epoch
@@ -65,25 +61,17 @@ class MLflowTracker:
                 " correct tracking.uri, or set tracking.enabled=false"
             ) from error
 
-    def start_run(
-        self,
-        name: str,
-        *,
-        params: Mapping[str, object] | None = None,
-        tags: Mapping[str, str] | None = None,
-        parent_id: str | None = None,
-        run_id: str | None = None,
-    ) -> TrackedRun:
+    def start_run(self, name: str, **options: Unpack[RunOptions]) -> TrackedRun:
         """Open or continue a run; ValueError if the store refuses the first, a warning and no run later."""
-        tags = dict(tags or {})
-        if parent_id:
+        tags, run_id = dict(options.get("tags", {})), options.get("run_id")
+        if parent_id := options.get("parent_id"):
             tags["mlflow.parentRunId"] = parent_id
         try:
             with quiet():
                 run = self._existing(run_id) if run_id else None
                 if run is None:  # with its tags: a process killed here leaves a run that its parent knows
                     run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
-                self._describe(run, params or {}, tags)
+                self._describe(run, options.get("params", {}), tags)
                 opened = MLflowRun(self._client, run, self._register_model)
         except (MlflowException, OSError) as error:
             if self._opened_before:  # an outage: what was trained is worth more than its log
@@ -164,32 +152,13 @@ class MLflowRun:
             for path in paths:
                 self._client.log_artifact(self.id, str(path), folder or None)
 
-    def log_model(
-        self,
-        path: Path,
-        *,
-        input_example: np.ndarray | pd.DataFrame,
-        num_clusters: int,
-        name: str = "model",
-        step: int = 0,
-        register_as: str | None = None,
-        alias: str | None = None,
-    ) -> str | None:
+    def log_model(self, path: Path, **options: Unpack[ModelOptions]) -> str | None:
         """Log (and register) the model file; returns models:/..., or None after an outage."""
         from cce_ray.tracking.mlflow_saving import log_model
 
+        options["register_as"] = options.get("register_as") or self._register_model
         with self._tolerating("the model"):
-            return log_model(
-                self._client,
-                self._run,
-                path,
-                input_example=input_example,
-                num_clusters=num_clusters,
-                name=name,
-                step=step,
-                register_as=register_as or self._register_model,
-                alias=alias,
-            )
+            return log_model(self._client, self._run, path, **options)
         return None
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
