@@ -21,12 +21,9 @@ else:
     __getattr__ = lazy(
         __name__,
         {
-            "RunConfig": "config",
-            "estimate_pseudo_labels": "pseudo_labels",
-            "load_model": "api",
-            "predict": "api",
-            "train": "api",
-            "tune": "api",
+            "api": ["load_model", "predict", "train", "tune"],
+            "config": ["RunConfig"],
+            "pseudo_labels": ["estimate_pseudo_labels"],
         },
     )
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 
-def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy(package: str, exports: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """The `__getattr__` of a package (PEP 562): what needs torch or Ray is loaded by those who use it.
 
     Args:
         package: its `__name__`.
-        modules: {exported name: module below the package that defines it}.
+        exports: {module below the package: names that it defines}.
     """
+    modules = {name: module for module, names in exports.items() for name in names}
 
     def attribute(name: str) -> Any:
         if name not in modules:

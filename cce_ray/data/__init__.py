@@ -30,9 +30,9 @@ else:
     __getattr__ = lazy(
         __name__,
         {
-            "Batches": "device.batches",
-            "augment": "device.augmenting",
-            "keyed_uniforms": "device.keyed_random",
+            "device.augmenting": ["augment"],
+            "device.batches": ["Batches"],
+            "device.keyed_random": ["keyed_uniforms"],
         },
     )
 

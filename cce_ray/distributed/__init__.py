@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     from cce_ray.distributed.ray_train import run_on_ray
 else:
     # EM's processes need neither torch nor Ray Train.
-    __getattr__ = lazy(__name__, {"run_on_ray": "ray_train"})
+    __getattr__ = lazy(__name__, {"ray_train": ["run_on_ray"]})
 
 __all__ = ["run_on_ray"]

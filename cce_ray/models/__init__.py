@@ -16,12 +16,9 @@ else:
     __getattr__ = lazy(
         __name__,
         {
-            "Classifier": "classifier",
-            "Labels": "model",
-            "Model": "model",
-            "to_float": "classifier",
-            "load_classifier": "files",
-            "save_classifier": "files",
+            "classifier": ["Classifier", "to_float"],
+            "files": ["load_classifier", "save_classifier"],
+            "model": ["Labels", "Model"],
         },
     )
 

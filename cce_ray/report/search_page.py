@@ -20,7 +20,7 @@ class Table:
     """Whether the first row is the winner."""
 
 
-def search_page(
+def render_search(
     title: str,
     lead: str,
     tables: Sequence[tuple[str, Table]],

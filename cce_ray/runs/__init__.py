@@ -16,12 +16,10 @@ else:
     __getattr__ = lazy(
         __name__,
         {
-            "RunSummary": "summary",
-            "embed_file": "embedding",
-            "load_model": "prediction",
-            "predict_data": "prediction",
-            "predict_file": "prediction",
-            "run_training": "run",
+            "embedding": ["embed_file"],
+            "prediction": ["load_model", "predict_data", "predict_file"],
+            "run": ["run_training"],
+            "summary": ["RunSummary"],
         },
     )
 

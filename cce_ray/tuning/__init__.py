@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from cce_ray.tuning.search import Options, run_search
 else:
     # These need torch and ray, for which a mistake in a search space should not have to wait.
-    __getattr__ = lazy(__name__, {"Options": "search", "run_search": "search", "SearchSummary": "publishing"})
+    __getattr__ = lazy(__name__, {"publishing": ["SearchSummary"], "search": ["Options", "run_search"]})
 
 __all__ = ["Options", "Search", "SearchSummary", "load_search", "run_search"]

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cce_ray.report.search_page import Table, search_page
+from cce_ray.report.search_page import Table, render_search
 from cce_ray.tuning.finals import Finalist
 from cce_ray.tuning.objectives import OBJECTIVES
 from cce_ray.tuning.records import TrialRecord, best_first
@@ -90,7 +90,7 @@ def to_html(
     tables = [("All trials", table(rows, [name for name in columns(rows) if not name.startswith("final")]))]
     if ranking:
         tables.insert(0, ("Last round", final_table(rows[: len(ranking)])))
-    return search_page(f"{study.name}: search", lead, tables, plots, best, command)
+    return render_search(f"{study.name}: search", lead, tables, plots, best, command)
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -140,7 +140,7 @@ def main() -> None:
     import ray
 
     from cce_ray.distributed.em.holder import load_kernels
-    from cce_ray.pseudo_labels.solvers.spread import group_rows
+    from cce_ray.pseudo_labels.problem import group_rows
 
     wanted = parsed()
     points, clusters = wanted.points, wanted.clusters

@@ -13,7 +13,7 @@ import pytest
 from waiting import wait_until
 
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.solvers.spread import group_rows
+from cce_ray.pseudo_labels.problem import group_rows
 
 pytestmark = pytest.mark.ray
 

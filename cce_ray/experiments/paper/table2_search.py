@@ -91,7 +91,7 @@ def search(method: str, column: str, data: Path, folder: Path) -> None:
     """Search one cell and keep its best run file."""
     place = folder / f"{method}-{column}"
     features = data / f"{column}_test_resnet50.npz"
-    changes = [f"data.path={features}", f"output_dir={place}"]
+    changes = {"data.path": str(features), "output_dir": str(place)}
     with RichListener() as listener:
         wanted = load_search(str(space_file(method, column, folder)), changes)
         summary = run_search([wanted], Options(resume=(place / SEARCH_FILE).exists()), listener)[0]
