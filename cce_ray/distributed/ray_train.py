@@ -27,8 +27,9 @@ from cce_ray.distributed.plan import (
 from cce_ray.distributed.storage import RunStorage
 from cce_ray.distributed.version import code_version
 from cce_ray.distributed.worker import Order, train_loop
+from cce_ray.files.records import read_record
 from cce_ray.runs import RunSummary
-from cce_ray.runs.folder import open_folder, read_record
+from cce_ray.runs.folder import open_folder
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.run import run_training
 from cce_ray.runs.seeds import RESULT_FILE, SeedJob, SeedResult

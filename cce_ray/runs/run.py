@@ -11,8 +11,9 @@ from pathlib import Path
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset, load_dataset
 from cce_ray.files.atomic import replacing, write_text
+from cce_ray.files.records import read_record, write_json
 from cce_ray.runs.artifacts import write_artifacts
-from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder, read_record, write_json
+from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import (
     MODEL_FILE,

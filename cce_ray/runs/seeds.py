@@ -12,6 +12,7 @@ import numpy as np
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
+from cce_ray.files.records import write_json
 from cce_ray.metrics import (
     cluster_sizes,
     clustering_scores,
@@ -21,7 +22,6 @@ from cce_ray.metrics import (
     used_clusters,
 )
 from cce_ray.models import save_classifier
-from cce_ray.runs.folder import write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.training import LocalContext, RunContext, evaluate, train
 from cce_ray.training.checkpoints import CHECKPOINT_FILE

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from cce_ray.config import RunConfig, flatten
+from cce_ray.files.records import read_record, write_json
 from cce_ray.metrics import stability
-from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.run import final_metrics
 from cce_ray.runs.seeds import CLUSTERS_FILE, MODEL_FILE, RESULT_FILE, SeedResult

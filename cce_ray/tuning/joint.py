@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cce_ray.config import RunConfig
-from cce_ray.runs.folder import write_json
+from cce_ray.files.records import write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import CLUSTERS_FILE
 from cce_ray.tuning.objectives import value_of

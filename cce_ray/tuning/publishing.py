@@ -13,8 +13,8 @@ import numpy as np
 
 from cce_ray.config import flatten
 from cce_ray.files.atomic import replacing, write_text
+from cce_ray.files.records import read_record, write_json
 from cce_ray.runs.artifacts import launcher, short
-from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative
 from cce_ray.tracking import TrackedRun, Tracker
 from cce_ray.tracking.environment import device_name, git_commit

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cce_ray.runs.folder import read_record, write_json
+from cce_ray.files.records import read_record, write_json
 from cce_ray.runs.seeds import RESULT_FILE
 
 RECORD_FILE = "trial.json"

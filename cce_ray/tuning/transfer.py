@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from cce_ray.files.atomic import write_text
-from cce_ray.runs.folder import read_record, write_json
+from cce_ray.files.records import read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import RESULT_FILE, SeedResult
 from cce_ray.tuning.finals import candidates, final_seeds, remote_task, seed_folder, without_result

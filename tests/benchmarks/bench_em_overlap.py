@@ -177,9 +177,7 @@ def main() -> None:
     tasks = TimedTasks(spans)
     with tempfile.TemporaryDirectory() as folder:
         job = make_job(wanted.batch, wanted.clusters, Path(folder), tasks)
-        inline = job.config.model_copy(
-            update={"pseudo_labels": job.config.pseudo_labels.model_copy(update={"backend": "inline"})}
-        )
+        inline = job.config.with_({"pseudo_labels.backend": "inline"})
         labellers = {
             "none": NoEstimation(),
             "Ray task": HelperLabeller(job.config, tasks, wanted.clusters),

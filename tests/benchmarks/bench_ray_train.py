@@ -44,7 +44,7 @@ def run(
     config, _ = load_run(None, [*settings, "optimizer.schedule=constant", "optimizer.warmup=0"])
     clock, started = Clock(), time.perf_counter()
     summary = run_training(config, listener=clock, runner=runner)
-    from cce_ray.runs.folder import read_record
+    from cce_ray.files.records import read_record
     from cce_ray.runs.seeds import SeedResult
 
     result = read_record(folder / "seed_0" / "result.json", SeedResult)

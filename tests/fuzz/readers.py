@@ -302,7 +302,7 @@ def record_files() -> list[bytes]:
 
 
 def read_json(path: Path, random: np.random.Generator) -> None:
-    from cce_ray.runs.folder import read_record
+    from cce_ray.files.records import read_record
     from cce_ray.runs.seeds import SeedResult
 
     record = read_record(path, SeedResult)

@@ -16,10 +16,10 @@ import torch
 
 from cce_ray.config import load_config
 from cce_ray.data.sources.arrays import Arrays
+from cce_ray.files.records import read_record, write_json
 from cce_ray.models import load_classifier, save_classifier
 from cce_ray.models.linear import Linear
 from cce_ray.models.weight_files import read_weights
-from cce_ray.runs.folder import read_record, write_json
 from cce_ray.runs.seeds import SeedResult
 
 ROWS = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)

@@ -16,8 +16,9 @@ from cce_ray.cli.console import RichListener
 from cce_ray.cli.entry import one_line
 from cce_ray.config import load_config
 from cce_ray.files.atomic import replacing, write_text
+from cce_ray.files.records import read_record, write_json
 from cce_ray.runs import predict_file
-from cce_ray.runs.folder import CONFIG_FILE, open_folder, read_record, write_json
+from cce_ray.runs.folder import CONFIG_FILE, open_folder
 
 
 def test_a_full_disk_names_the_file_and_the_remedy(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from cce_ray.config import RunConfig, load_config
 from cce_ray.data import Batches, Dataset, load_dataset
 from cce_ray.metrics import clustering_scores
-from cce_ray.models import Linear
 from cce_ray.training import LocalContext, TrainResult, predict, train
 
 CPU = torch.device("cpu")
@@ -22,8 +21,7 @@ class Stopped(Exception):
 
 
 def with_settings(config: RunConfig, section: str, **values: object) -> RunConfig:
-    changed = getattr(config, section).model_copy(update=values)
-    return config.model_copy(update={section: changed})
+    return config.with_({f"{section}.{key}": value for key, value in values.items()})
 
 
 def run(config: RunConfig, folder: Path | None = None, resume: bool = False, stop_at: int = 0) -> TrainResult:
@@ -90,7 +88,7 @@ def test_a_compiled_run_resumes_bit_for_bit(digits_config: RunConfig, checkpoint
     config = with_settings(digits_config, "runtime", checkpoint_seconds=0.0, compile=True)
     config = with_settings(config, "data", limit=898)  # batches of 299, 299 and 300
     config = with_settings(config, "optimizer", epochs=2)
-    config = config.model_copy(update={"model": Linear()})
+    config = config.with_({"model": "linear"})
     whole, plain = run(config), run(with_settings(config, "runtime", compile=False))
     assert whole.history[-1]["loss/total"] == pytest.approx(plain.history[-1]["loss/total"], rel=1e-3)
     with pytest.raises(Stopped):
