@@ -61,7 +61,7 @@ class RunConfig(Settings):
                 f"pseudo_labels.scope: method {method.name} supports {sorted(method.scopes)}, "
                 f"got {self.pseudo_labels.scope!r}"
             )
-        able = solvers_for(Task(method.objective)) if method.objective else []
+        able = solvers_for(Task(method.objective))
         if method.objective and self.pseudo_labels.solver not in ("auto", *able):
             raise ValueError(
                 f"pseudo_labels.solver: {self.pseudo_labels.solver!r} cannot solve for method {method.name}; "

@@ -31,7 +31,8 @@ def solvers_for(task: Task, place: Place = "host") -> list[str]:
 
 def can_solve(solver: str, task: Task, place: Place = "host") -> bool:
     """Whether a solver can do a task in a place; "auto" stands for the usual solver of the objective."""
-    return (USUAL[task.objective] if solver == "auto" else solver) in solvers_for(task, place)
+    name = USUAL.get(task.objective or "") if solver == "auto" else solver
+    return name in solvers_for(task, place)
 
 
 def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None) -> str:

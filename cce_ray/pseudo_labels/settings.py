@@ -88,15 +88,7 @@ class PseudoLabelSettings(Settings):
         return self
 
     def can_solve(self, objective: str | None, place: Place, *, known_labels: bool = False) -> bool:
-        """Whether these settings can be kept in a place; False without an objective.
-
-        Args:
-            objective: of the method; None: it has none, its labels are no solver's.
-            place: where the solver is to run.
-            known_labels: whether the labels of some points are fixed.
-        """
-        if objective is None:
-            return False
+        """Whether labels for a method's objective can be estimated in a place under these settings."""
         task = Task(objective, self.prior_slack, self.gap_tolerance, known_labels)
         return can_solve(self.solver, task, place)
 
@@ -127,7 +119,7 @@ class PseudoLabelSettings(Settings):
             return prior
         return next_prior(prior, probs, rate=self.prior_rate, floor=self.prior_floor)
 
-    def on_device(self, probs: Any, objective: str) -> bool:
+    def on_device(self, probs: Any, objective: str | None) -> bool:
         """Whether labels for these predictions are estimated on their device, a GPU, and not on the host."""
         task = Task(objective, self.prior_slack, self.gap_tolerance)
         return choose_backend(self.backend, probs, self.solver, task) == "gpu"

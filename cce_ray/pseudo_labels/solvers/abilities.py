@@ -15,8 +15,8 @@ several processes, of which only K-vectors travel."""
 class Task:
     """What is asked of a solver."""
 
-    objective: str
-    """A key of `OBJECTIVES`."""
+    objective: str | None
+    """A key of `OBJECTIVES`; None: of a method whose labels no solver estimates."""
     prior_slack: float = 0.0
     gap_tolerance: float | None = None
     known_labels: bool = False
