@@ -1,3 +1,4 @@
+import weakref
 from unittest import mock
 
 import numpy as np
@@ -12,6 +13,7 @@ from cce_ray.pseudo_labels.reference.em import em_blocks_reference, m_step_refer
 from cce_ray.pseudo_labels.reference.objectives import objective_reference
 from cce_ray.pseudo_labels.solvers import em_rows
 from cce_ray.pseudo_labels.solvers.em import EM
+from cce_ray.pseudo_labels.solvers.em_rows import EMRows
 
 CASES = list(known_cases())
 
@@ -178,3 +180,20 @@ def test_empty_class_of_the_start_in_single_precision() -> None:
     options = {"fairness_weight": 1000.0, "max_iterations": 9, "tolerance": 0}
     single = estimate_pseudo_labels(probs.astype(np.float32), init=start.astype(np.float32), **options).labels
     np.testing.assert_allclose(single, estimate_pseudo_labels(probs, init=start, **options).labels, atol=1e-5)
+
+
+@pytest.mark.parametrize("clusters", [7, 60])  # either kernel
+def test_predictions_may_be_taken_away_between_iterations(clusters: int) -> None:
+    probs = np.random.default_rng(0).dirichlet(np.ones(clusters), size=200)
+    prices = np.linspace(1.0, 5.0, clusters)
+    kept, returned = (
+        EMRows(probs.copy(), probs.copy(), np.full(200, -1), 10.0, 1, Inline()) for _ in range(2)
+    )
+    for _ in range(3):
+        assert returned.probs is not None
+        memory = weakref.ref(returned.probs)
+        returned.probs = None
+        assert memory() is None, "something still holds σ"
+        returned.probs = probs.copy()
+        assert np.array_equal(kept.advance(prices), returned.advance(prices))
+        assert np.array_equal(kept.gaps(prices), returned.gaps(prices))

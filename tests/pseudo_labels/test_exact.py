@@ -36,48 +36,53 @@ class State:
     def __init__(self, probs: np.ndarray, known: np.ndarray, seed: int, feasible: bool) -> None:
         random = np.random.default_rng(seed)
         points, clusters = probs.shape
-        self.probs, self.known, self.blocks = probs, known, -(-points // BLOCK_ROWS)
-        self.prices, self.moves_of_prices = random.normal(size=(2, clusters))
-        self.labels = random.dirichlet(np.ones(clusters), size=points)
-        self.labels = np.where((known >= 0)[:, None], np.eye(clusters)[known], self.labels)
-        self.slacks = random.lognormal(sigma=2.0, size=probs.shape)
-        self.moves = 0.1 * self.labels * random.normal(size=probs.shape)
-        self.turns = 0.1 * self.slacks * random.normal(size=probs.shape)
-        self.rows = random.normal(size=(points, exact_kernel.ROW_NUMBERS))
-        self.rows[:, exact_kernel.HIT_PRICE] = random.lognormal(size=points)
-        self.rows[:, exact_kernel.HIT_MOVE] *= 0.1 * self.rows[:, exact_kernel.HIT_PRICE]
+        self.blocks = -(-points // BLOCK_ROWS)
+        prices, moves_of_prices = random.normal(size=(2, clusters))
+        labels = random.dirichlet(np.ones(clusters), size=points)
+        labels = np.where((known >= 0)[:, None], np.eye(clusters)[known], labels)
+        slacks = random.lognormal(sigma=2.0, size=probs.shape)
+        moves = 0.1 * labels * random.normal(size=probs.shape)
+        turns = 0.1 * slacks * random.normal(size=probs.shape)
+        numbers = random.normal(size=(points, exact_kernel.ROW_NUMBERS))
+        numbers[:, exact_kernel.HIT_PRICE] = random.lognormal(size=points)
+        numbers[:, exact_kernel.HIT_MOVE] *= 0.1 * numbers[:, exact_kernel.HIT_PRICE]
         if feasible:  # the stationarity conditions hold up to rounding, which neither may magnify
-            self.turns[:], self.rows[:, [exact_kernel.NU_MOVE, exact_kernel.HIT_MOVE]] = 0.0, 0.0
-            slopes = probs * self.rows[:, exact_kernel.HIT_PRICE, None] + self.prices
-            self.rows[:, exact_kernel.NU] = slopes.max(axis=1) + 0.1
-            self.slacks = self.rows[:, exact_kernel.NU, None] - slopes
-        self.steps, self.centring = np.array([0.7, 0.9]), np.array([0.03])
-        self.factors = np.zeros((2, 2 * points, clusters))
-        self.assembled = np.zeros((self.blocks, exact_kernel.ASSEMBLE_VECTORS, clusters))
-        self.assembled_sums = np.zeros((self.blocks, exact_kernel.ASSEMBLE_SUMS))
-        self.predicted = np.zeros((self.blocks, exact_kernel.PREDICT_VECTORS, clusters))
-        self.predicted_sums = np.zeros((self.blocks, exact_kernel.PREDICT_SUMS))
-        self.affine_extremes, self.extremes = np.zeros((2, self.blocks, 3))
-        self.scratch = np.zeros((2, 2, clusters))
+            turns[:], numbers[:, [exact_kernel.NU_MOVE, exact_kernel.HIT_MOVE]] = 0.0, 0.0
+            slopes = probs * numbers[:, exact_kernel.HIT_PRICE, None] + prices
+            numbers[:, exact_kernel.NU] = slopes.max(axis=1) + 0.1
+            slacks = numbers[:, exact_kernel.NU, None] - slopes
+        self.rows = exact_kernel.Rows(probs, known, labels, slacks, moves, turns, numbers)
+        centring, lengths = np.array([0.03]), np.array([0.7, 0.9])
+        self.step = exact_kernel.Step(prices, moves_of_prices, -moves_of_prices, centring, lengths)
+        self.scratch = exact_kernel.Scratch(np.zeros((2, clusters)), np.zeros((2, clusters)))
+        self.system = exact_kernel.System(
+            np.zeros((2, 2 * points, clusters)),
+            np.zeros((self.blocks, exact_kernel.ASSEMBLE_VECTORS, clusters)),
+            np.zeros((self.blocks, exact_kernel.ASSEMBLE_SUMS)),
+        )
+        self.prediction = exact_kernel.Prediction(
+            np.zeros((self.blocks, exact_kernel.PREDICT_VECTORS, clusters)),
+            np.zeros((self.blocks, exact_kernel.PREDICT_SUMS)),
+            np.zeros((self.blocks, 2)),
+        )
+        self.extremes = np.zeros((self.blocks, 3))
 
     def run(self, kernels: tuple[Callable[..., None], ...]) -> dict[str, np.ndarray]:
         """All three on both shares of the blocks; returns everything they may have written."""
         assemble, predict, correct = kernels
-        rows = (self.probs, self.labels, self.slacks)
-        system = (self.rows, self.known, self.prices)
+        inputs = (tuple(self.rows), tuple(self.step), tuple(self.scratch))
+        ratios = []
         for share, first, last in ((0, 0, self.blocks // 2), (1, self.blocks // 2, self.blocks)):
-            blocks = (share, first, last)
-            assembled = (self.factors, self.assembled, self.assembled_sums)
-            assemble(*blocks, *rows, self.moves, self.turns, *system, self.steps, *self.scratch, *assembled)
-            predicted = (self.predicted, self.predicted_sums, self.affine_extremes)
-            predict(*blocks, *rows, self.turns, *system, self.moves_of_prices, *self.scratch, *predicted)
-            self.ratios = self.turns.copy()
-            target = (-self.moves_of_prices, self.centring)
-            correct(*blocks, *rows, self.moves, self.turns, *system, *target, *self.scratch, self.extremes)
-        free = self.known < 0
-        self.rows[~free] = self.turns[~free] = self.moves[~free] = 0.0
-        inputs = ("probs", "known", "blocks", "scratch")
-        return {name: value for name, value in vars(self).items() if name not in inputs}
+            assemble(share, first, last, *inputs, tuple(self.system))
+            predict(share, first, last, *inputs, tuple(self.prediction))
+            ratios.append(self.rows.turns.copy())
+            correct(share, first, last, *inputs, self.extremes)
+        known = self.rows.known >= 0
+        self.rows.numbers[known] = self.rows.turns[known] = self.rows.moves[known] = 0.0
+        written = {"extremes": self.extremes, "ratios": np.stack(ratios)}
+        for arrays in (self.rows, self.step, self.system, self.prediction):
+            written |= {f"{type(arrays).__name__}.{name}": a for name, a in arrays._asdict().items()}
+        return written
 
 
 @given(

@@ -7,6 +7,8 @@ With c = 1 + A - d the denominator of h(d) is D_k = d + c (1-r_k), and r_k = (1 
 -h'(d) = Σ a_k r_k / D_k² = ((1+A) Q - h) / c needs only Q = Σ a_k / D_k² beside h = Σ a_k / D_k.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cce_ray.pseudo_labels.kernels.jit import compiled, inlined, larger
@@ -15,6 +17,20 @@ from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 # Rows of a share's scratch (shares, 3, K): a_k, 1-r_k, and the new y_k before they are normalised.
 WEIGHT, DEFICIT, SHARE, SCRATCH_ROWS = 0, 1, 2, 3
 _MAX_STEPS = 60  # never reached; three steps are usual
+
+
+class Rows(NamedTuple):
+    """The arrays with a row for every point."""
+
+    probs: np.ndarray
+    """σ, (M, K), float32 or float64; read only."""
+    labels: np.ndarray
+    """y, (M, K), of σ's dtype; old in, new out."""
+    slacks: np.ndarray
+    """(M,), of the scratch's dtype: the roots d of the last iteration, negative where there is none yet; new
+    ones out."""
+    known: np.ndarray
+    """(M,), int64: rows to leave alone where >= 0; read only."""
 
 
 def make_scratch(shares: int, num_clusters: int, number: type) -> np.ndarray:
@@ -27,14 +43,10 @@ def em_blocks(
     share: int,
     first_block: int,
     last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    known: np.ndarray,
+    rows: Rows,
     prices: np.ndarray,
-    scratch: np.ndarray,
     limits: np.ndarray,
-    tiny: float,
+    scratch: np.ndarray,
     partials: np.ndarray,
 ) -> None:
     """One M-step (16) for blocks first_block..last_block-1, in place.
@@ -44,17 +56,15 @@ def em_blocks(
     Args:
         share: whose scratch to use.
         first_block, last_block: the range of blocks.
-        probs: σ, (M, K).
-        labels: y, (M, K); old in, new out.
-        slacks: (M,), the roots d of the last iteration; negative: none yet.
-        known: (M,), rows to leave alone where >= 0.
-        prices: p, (K,); a_ik = p_k y_ik.
-        scratch: (shares, SCRATCH_ROWS, K).
-        limits: (3,): the floor of positive weights, |h(d) - 1| that needs no step, and the step, relative to
-            d, after which the next point is exact (Newton converges quadratically).
-        tiny: the smallest normal number of y's type.
+        rows: labels and slacks are changed.
+        prices: p, (K,), of the scratch's dtype; a_ik = p_k y_ik.
+        limits: (4,), of the scratch's dtype: the floor of positive weights, |h(d) - 1| that needs no step,
+            the step, relative to d, after which the next point is exact (Newton converges quadratically), and
+            the floor of positive labels, the smallest normal number of their dtype.
+        scratch: (shares, SCRATCH_ROWS, K), float32 or float64.
         partials: (B, K + 1) float64 out: Σ y_ik of the block, then max |Δy|.
     """
+    probs, labels, slacks, known = rows
     num_clusters = probs.shape[1]
     for b in range(first_block, last_block):
         for c in range(num_clusters + 1):
@@ -68,7 +78,7 @@ def em_blocks(
                 slacks[i], height = _newton(share, total, bound, slack, scratch, limits)
                 if bound == 0.0:
                     height = _closed_form(share, i, height, total, probs, scratch)
-                _store(share, b, i, height, labels, scratch, tiny, partials)
+                _store(share, b, i, height, labels, scratch, limits[3], partials)
 
 
 @inlined
@@ -169,14 +179,13 @@ def _store(
     height: float,
     labels: np.ndarray,
     scratch: np.ndarray,
-    tiny: float,
+    floor: float,
     partials: np.ndarray,
 ) -> None:
-    """Write the row, floored at `tiny` where it was positive, and add it to the block's sums."""
+    """Write the row, at least `floor` where it was positive, and add it to the block's sums."""
     number = scratch.dtype.type
     factor = number(1) / height
     largest = number(0)
-    floor = number(tiny)
     for k in range(labels.shape[1]):
         new = scratch[share, SHARE, k] * factor
         new = larger(new, floor) if scratch[share, WEIGHT, k] > number(0) else new

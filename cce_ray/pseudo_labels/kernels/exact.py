@@ -11,6 +11,7 @@ of x and of its price t.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,55 +21,101 @@ from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR
 # Columns of a row's own numbers (M, ROW_NUMBERS): ν, dν, t, dt (or dx/x of the predictor), 1/x, √(t/x), s̄,
 # Σ w, 1 + Σ w c².
 NU, NU_MOVE, HIT_PRICE, HIT_MOVE, INVERSE_HIT, SCALE, SLOPE, WEIGHT, REACH, ROW_NUMBERS = range(10)
-# Columns of `assemble_rows`'s sums: -ln x, the row's dual value, Σ y z; and its vectors.
+# Columns of `System.sums`: -ln x, the row's dual value, Σ y z; and rows of its vectors.
 COLLISION, DUAL, PRODUCTS, ASSEMBLE_SUMS = 0, 1, 2, 3
 LABELS, RESPONSE, ASSEMBLE_VECTORS = 0, 1, 2
-# Of `predict_rows`: Σ y z f, Σ y z f²; and its vectors.
+# Of `Prediction`: Σ y z f, Σ y z f²; and its vectors.
 FIRST, SECOND, PREDICT_SUMS = 0, 1, 2
 MOVES, TURNED, CENTRED, PREDICT_VECTORS = 0, 1, 2, 3
 MOST_OF_HIT = 0.5  # how much of x t = 1 the corrector may take back
 ROUNDING = 1e-15  # of a stationarity condition, relative to its terms
 
 
+class Rows(NamedTuple):
+    """The arrays with a row for every point; all but the first two are changed in place."""
+
+    probs: np.ndarray
+    """σ, (M, K), float32 or float64."""
+    known: np.ndarray
+    """(M,), int64: rows to leave alone where >= 0."""
+    labels: np.ndarray
+    """y, (M, K), float64."""
+    slacks: np.ndarray
+    """z, (M, K), float64."""
+    moves: np.ndarray
+    """dy, (M, K), float64."""
+    turns: np.ndarray
+    """dz, (M, K), float64; between `predict_rows` and `correct_rows` f = dy / y of the affine direction."""
+    numbers: np.ndarray
+    """(M, ROW_NUMBERS), float64: the columns NU to REACH."""
+
+
+class Step(NamedTuple):
+    """What the K×K half decides for all rows; the solver writes it before each call, the kernels read it."""
+
+    prices: np.ndarray
+    """p, (K,), float64, the last step taken already."""
+    affine: np.ndarray
+    """dp of the affine direction, (K,), float64, which `predict_rows` needs."""
+    moves: np.ndarray
+    """dp of the direction that is taken, (K,), float64, which `correct_rows` needs."""
+    centring: np.ndarray
+    """(1,), float64: what y z is to be, which `correct_rows` needs."""
+    lengths: np.ndarray
+    """(2,), float64: the step of y; the step of z, ν, t and p; which `assemble_rows` needs."""
+
+
+class Scratch(NamedTuple):
+    """Room for one row a share."""
+
+    weights: np.ndarray
+    """w, (shares, K), float64."""
+    values: np.ndarray
+    """q or e, (shares, K), float64."""
+
+
+class System(NamedTuple):
+    """What `assemble_rows` writes."""
+
+    factors: np.ndarray
+    """(shares, 2 n, K), float64: the rows' W - N as two outer products each, for the n rows of the call's
+    blocks at most; what first_block has no room for is not touched."""
+    vectors: np.ndarray
+    """(B, ASSEMBLE_VECTORS, K), float64: Σ y, Σ of the predictor's dy where dp = 0."""
+    sums: np.ndarray
+    """(B, ASSEMBLE_SUMS), float64."""
+
+
+class Prediction(NamedTuple):
+    """What `predict_rows` writes."""
+
+    vectors: np.ndarray
+    """(B, PREDICT_VECTORS, K), float64: Σ dy; Σ of the corrector's dy where dp = 0 without centring; Σ of
+    what a unit of centring adds to it."""
+    sums: np.ndarray
+    """(B, PREDICT_SUMS), float64."""
+    extremes: np.ndarray
+    """(B, 2), float64: the largest -f and f."""
+
+
 @compiled
 def assemble_rows(
-    share: int,
-    first_block: int,
-    last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    moves: np.ndarray,
-    turns: np.ndarray,
-    rows: np.ndarray,
-    known: np.ndarray,
-    prices: np.ndarray,
-    steps: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-    factors: np.ndarray,
-    vectors: np.ndarray,
-    sums: np.ndarray,
+    share: int, first_block: int, last_block: int, rows: Rows, step: Step, scratch: Scratch, out: System
 ) -> None:
     """Take the step, then write each row's share of the K×K system for blocks first_block..last_block-1.
 
     Args:
         share: whose scratch to use.
         first_block, last_block: the range of blocks.
-        probs: σ, (M, K).
-        labels, slacks: y and z, (M, K) float64; changed by the step.
-        moves, turns: dy and dz, (M, K) float64.
-        rows: (M, ROW_NUMBERS) float64; ν and t are changed by the step, the rest but dν and dt is written.
-        known: (M,), rows to leave alone where >= 0.
-        prices: p, (K,), the step taken already.
-        steps: (2,): the step of y; the step of z, ν, t and p.
-        weights, values: (shares, K) float64, scratch: w and q or e of a row.
-        factors: (shares, 2 n, K) float64 out: the rows' W - N as two outer products each, for the n rows of
-            these blocks at most; what first_block has no room for is not touched.
-        vectors: (B, ASSEMBLE_VECTORS, K) float64 out: Σ y, Σ of the predictor's dy where dp = 0.
-        sums: (B, ASSEMBLE_SUMS) float64 out.
+        rows: the step changes y, z, ν and t; all other numbers but dν and dt are written.
+        step: prices and lengths are read.
+        scratch: written.
+        out: written.
     """
-    num_clusters = probs.shape[1]
+    rows, step, scratch, out = Rows(*rows), Step(*step), Scratch(*scratch), System(*out)
+    probs, known, numbers = rows.probs, rows.known, rows.numbers
+    prices, lengths, weights = step.prices, step.lengths, scratch.weights
+    factors, vectors, sums = out
     for b in range(first_block, last_block):
         vectors[b] = 0.0
         sums[b] = 0.0
@@ -80,61 +127,44 @@ def assemble_rows(
                 vectors[b, LABELS, c] += 1.0
                 sums[b, COLLISION] -= log_hit
                 sums[b, DUAL] -= log_hit + prices[c]
-                for k in range(num_clusters):
-                    factors[share, at, k] = 0.0
-                    factors[share, at + 1, k] = 0.0
+                factors[share, at : at + 2] = 0.0
             else:
-                hit = _take_step(i, probs, labels, slacks, moves, turns, steps)
-                rows[i, NU] += steps[1] * rows[i, NU_MOVE]
-                rows[i, HIT_PRICE] += steps[1] * rows[i, HIT_MOVE]
-                rows[i, INVERSE_HIT] = 1.0 / hit
-                rows[i, SCALE] = math.sqrt(rows[i, HIT_PRICE] / hit)
-                peak, products = _weigh(share, i, probs, labels, slacks, rows, prices, weights)
-                _stationarity(share, i, 0.0, probs, slacks, rows, prices, values)
+                hit = _take_step(i, rows, lengths)
+                numbers[i, INVERSE_HIT] = 1.0 / hit
+                numbers[i, SCALE] = math.sqrt(numbers[i, HIT_PRICE] / hit)
+                peak, products = _weigh(share, i, rows, prices, weights)
+                _stationarity(share, i, 0.0, rows, step, scratch)
                 sums[b, COLLISION] -= math.log(hit)
-                sums[b, DUAL] += 1.0 + math.log(rows[i, HIT_PRICE]) - peak
+                sums[b, DUAL] += 1.0 + math.log(numbers[i, HIT_PRICE]) - peak
                 sums[b, PRODUCTS] += products
-                _add_system(share, b, i, at, probs, labels, rows, weights, values, factors, vectors)
+                _add_system(share, b, i, at, rows, scratch, out)
 
 
 @inlined
-def _take_step(
-    i: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    moves: np.ndarray,
-    turns: np.ndarray,
-    steps: np.ndarray,
-) -> float:
-    """y += step dy and z += step dz of row i, y normalised; return x."""
+def _take_step(i: int, rows: Rows, lengths: np.ndarray) -> float:
+    """Move y, z, ν and t of row i by their steps, y normalised; return x."""
+    probs, labels, slacks, moves, turns = rows.probs, rows.labels, rows.slacks, rows.moves, rows.turns
     hit = 0.0
     total = 0.0
     for k in range(probs.shape[1]):
-        label = labels[i, k] + steps[0] * moves[i, k]
+        label = labels[i, k] + lengths[0] * moves[i, k]
         labels[i, k] = label
         hit += np.float64(probs[i, k]) * label
         total += label
     for k in range(probs.shape[1]):
         labels[i, k] /= total  # rounding has let Σ y drift by up to 1e-10
-        slacks[i, k] += steps[1] * turns[i, k]
+        slacks[i, k] += lengths[1] * turns[i, k]
+    numbers = rows.numbers
+    numbers[i, NU] += lengths[1] * numbers[i, NU_MOVE]
+    numbers[i, HIT_PRICE] += lengths[1] * numbers[i, HIT_MOVE]
     return hit / total
 
 
 @inlined
-def _weigh(
-    share: int,
-    i: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    rows: np.ndarray,
-    prices: np.ndarray,
-    weights: np.ndarray,
-) -> tuple[float, float]:
+def _weigh(share: int, i: int, rows: Rows, prices: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Write w to the scratch, and the row's numbers; return max_k σ_k t + p_k and Σ y z."""
-    scale = rows[i, SCALE]
-    price = rows[i, HIT_PRICE]
+    probs, labels, slacks, numbers = rows.probs, rows.labels, rows.slacks, rows.numbers
+    scale, price = numbers[i, SCALE], numbers[i, HIT_PRICE]
     products = 0.0
     total = 0.0
     slope = 0.0
@@ -147,37 +177,28 @@ def _weigh(
     slope *= scale / total
     peak = -math.inf
     for k in range(probs.shape[1]):
-        value = np.float64(probs[i, k]) * price + prices[k]
-        peak = larger(peak, value)
+        peak = larger(peak, np.float64(probs[i, k]) * price + prices[k])
     reach = 1.0
     for k in range(probs.shape[1]):
         centred = np.float64(probs[i, k]) * scale - slope
         reach += weights[share, k] * centred * centred
-    rows[i, SLOPE] = slope
-    rows[i, WEIGHT] = total
-    rows[i, REACH] = reach
+    numbers[i, SLOPE] = slope
+    numbers[i, WEIGHT] = total
+    numbers[i, REACH] = reach
     return peak, products
 
 
 @inlined
-def _stationarity(
-    share: int,
-    i: int,
-    product: float,
-    probs: np.ndarray,
-    slacks: np.ndarray,
-    rows: np.ndarray,
-    prices: np.ndarray,
-    values: np.ndarray,
-) -> None:
+def _stationarity(share: int, i: int, product: float, rows: Rows, step: Step, scratch: Scratch) -> None:
     """Write q = (σ t + p - ν + z) + σ (1 - x t - product) / x - z to the scratch.
 
     What is only rounding in the bracket is left out: near the optimum z is 1e-12 where y is not small, and W
     magnifies the rounding of σ t + p - ν by as much.
     """
-    price = rows[i, HIT_PRICE]
-    nu = rows[i, NU]
-    pull = (1.0 - product) * rows[i, INVERSE_HIT] - price
+    probs, slacks, numbers = rows.probs, rows.slacks, rows.numbers
+    prices, values = step.prices, scratch.values
+    price, nu = numbers[i, HIT_PRICE], numbers[i, NU]
+    pull = (1.0 - product) * numbers[i, INVERSE_HIT] - price
     for k in range(probs.shape[1]):
         slope = np.float64(probs[i, k]) * price
         residual = slope + prices[k] - nu + slacks[i, k]
@@ -187,73 +208,49 @@ def _stationarity(
 
 
 @inlined
-def _add_system(
-    share: int,
-    b: int,
-    i: int,
-    at: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    rows: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-    factors: np.ndarray,
-    vectors: np.ndarray,
-) -> None:
+def _add_system(share: int, b: int, i: int, at: int, rows: Rows, scratch: Scratch, out: System) -> None:
     """Add y and the response to the q of `_stationarity` to the sums; write the two vectors of W - N."""
-    num_clusters = probs.shape[1]
-    for k in range(num_clusters):
+    probs, labels, numbers, weights = rows.probs, rows.labels, rows.numbers, scratch.weights
+    factors, vectors = out.factors, out.vectors
+    for k in range(probs.shape[1]):
         vectors[b, LABELS, k] += labels[i, k]
-    _add_response(share, b, i, RESPONSE, probs, rows, weights, values, vectors)
-    first = 1.0 / math.sqrt(rows[i, WEIGHT])
-    second = 1.0 / math.sqrt(rows[i, REACH])
-    for k in range(num_clusters):
+    _add_response(share, b, i, RESPONSE, rows, scratch, vectors)
+    first = 1.0 / math.sqrt(numbers[i, WEIGHT])
+    second = 1.0 / math.sqrt(numbers[i, REACH])
+    for k in range(probs.shape[1]):
         factors[share, at, k] = weights[share, k] * first
-    for k in range(num_clusters):
-        centred = np.float64(probs[i, k]) * rows[i, SCALE] - rows[i, SLOPE]
+    for k in range(probs.shape[1]):
+        centred = np.float64(probs[i, k]) * numbers[i, SCALE] - numbers[i, SLOPE]
         factors[share, at + 1, k] = weights[share, k] * centred * second
 
 
 @inlined
 def _add_response(
-    share: int,
-    b: int,
-    i: int,
-    vector: int,
-    probs: np.ndarray,
-    rows: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-    vectors: np.ndarray,
+    share: int, b: int, i: int, vector: int, rows: Rows, scratch: Scratch, vectors: np.ndarray
 ) -> None:
     """Add dy = w e to a vector of the sums, for the q in the scratch."""
-    _solve_row(share, i, probs, rows, weights, values)
-    for k in range(probs.shape[1]):
+    weights, values = scratch
+    _solve_row(share, i, rows, scratch)
+    for k in range(values.shape[1]):
         vectors[b, vector, k] += weights[share, k] * values[share, k]
 
 
 @inlined
-def _solve_row(
-    share: int,
-    i: int,
-    probs: np.ndarray,
-    rows: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-) -> tuple[float, float]:
+def _solve_row(share: int, i: int, rows: Rows, scratch: Scratch) -> tuple[float, float]:
     """Turn the q in the scratch into e; return dν and α = sᵀdy."""
-    scale = rows[i, SCALE]
-    slope = rows[i, SLOPE]
+    probs, numbers = rows.probs, rows.numbers
+    weights, values = scratch
+    scale, slope = numbers[i, SCALE], numbers[i, SLOPE]
     mean = 0.0
     for k in range(probs.shape[1]):
         mean += weights[share, k] * values[share, k]
-    mean /= rows[i, WEIGHT]
+    mean /= numbers[i, WEIGHT]
     turn = 0.0
     for k in range(probs.shape[1]):
         value = values[share, k] - mean
         values[share, k] = value
         turn += weights[share, k] * value * (np.float64(probs[i, k]) * scale - slope)
-    alpha = turn / rows[i, REACH]
+    alpha = turn / numbers[i, REACH]
     for k in range(probs.shape[1]):
         values[share, k] -= alpha * (np.float64(probs[i, k]) * scale - slope)
     return mean - alpha * slope, alpha
@@ -261,53 +258,39 @@ def _solve_row(
 
 @compiled
 def predict_rows(
-    share: int,
-    first_block: int,
-    last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    turns: np.ndarray,
-    rows: np.ndarray,
-    known: np.ndarray,
-    prices: np.ndarray,
-    moves: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-    vectors: np.ndarray,
-    sums: np.ndarray,
-    extremes: np.ndarray,
+    share: int, first_block: int, last_block: int, rows: Rows, step: Step, scratch: Scratch, out: Prediction
 ) -> None:
     """The affine direction, as f = dy / y = -1 - dz / z, and what the corrector needs to know of it.
 
     Args:
-        probs, labels, slacks, rows, known, prices, weights, values: as in `assemble_rows`.
-        turns: (M, K) float64 out: f.
-        moves: dp of the affine direction, (K,).
-        vectors: (B, PREDICT_VECTORS, K) float64 out: Σ dy; Σ of the corrector's dy where dp = 0 without
-            centring; Σ of what a unit of centring adds to it.
-        sums: (B, PREDICT_SUMS) float64 out.
-        extremes: (B, 2) float64 out: the largest -f and f.
+        share, first_block, last_block, scratch: as in `assemble_rows`.
+        rows: f is written to turns, dx / x to the numbers' dt.
+        step: prices and affine are read.
+        out: written.
     """
+    rows, step, scratch = Rows(*rows), Step(*step), Scratch(*scratch)
+    probs, labels, slacks, turns, numbers = rows.probs, rows.labels, rows.slacks, rows.turns, rows.numbers
+    known, moves = rows.known, step.affine
+    weights, values = scratch
+    vectors, sums, extremes = out
     num_clusters = probs.shape[1]
     for b in range(first_block, last_block):
         vectors[b] = 0.0
         sums[b] = 0.0
-        extremes[b, 0] = -math.inf
-        extremes[b, 1] = -math.inf
+        extremes[b] = -math.inf
         for i in range(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, probs.shape[0])):
             if known[i] < 0:
                 for k in range(num_clusters):
                     weights[share, k] = labels[i, k] / slacks[i, k]
-                _stationarity(share, i, 0.0, probs, slacks, rows, prices, values)
+                _stationarity(share, i, 0.0, rows, step, scratch)
                 for k in range(num_clusters):
                     values[share, k] += moves[k]
-                _, alpha = _solve_row(share, i, probs, rows, weights, values)
-                first, second, low, high = _ratios(share, i, labels, slacks, turns, values)
+                _, alpha = _solve_row(share, i, rows, scratch)
+                first, second, low, high = _ratios(share, i, rows, values)
                 # x t, dx / x and dt / t = 1 / (x t) - 1 - dx / x
-                hit_product = rows[i, HIT_PRICE] / rows[i, INVERSE_HIT]
+                hit_product = numbers[i, HIT_PRICE] / numbers[i, INVERSE_HIT]
                 ratio = alpha / math.sqrt(hit_product)
-                rows[i, HIT_MOVE] = ratio
+                numbers[i, HIT_MOVE] = ratio
                 sums[b, FIRST] += first
                 sums[b, SECOND] += second
                 extremes[b, 0] = max(extremes[b, 0], low)
@@ -315,34 +298,28 @@ def predict_rows(
                 for k in range(num_clusters):
                     vectors[b, MOVES, k] += labels[i, k] * turns[i, k]
                 # The second-order terms of the corrector: dx dt, and -dy dz / y = z f (1 + f).
-                pull = _hit_moves_product(i, rows) * rows[i, INVERSE_HIT]
+                pull = _hit_moves_product(i, numbers) * numbers[i, INVERSE_HIT]
                 for k in range(num_clusters):
                     turn = slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
                     values[share, k] = turn - pull * np.float64(probs[i, k])
-                _add_response(share, b, i, TURNED, probs, rows, weights, values, vectors)
+                _add_response(share, b, i, TURNED, rows, scratch, vectors)
                 for k in range(num_clusters):
                     values[share, k] = 1.0 / labels[i, k]
-                _add_response(share, b, i, CENTRED, probs, rows, weights, values, vectors)
+                _add_response(share, b, i, CENTRED, rows, scratch, vectors)
 
 
 @inlined
-def _hit_moves_product(i: int, rows: np.ndarray) -> float:
+def _hit_moves_product(i: int, numbers: np.ndarray) -> float:
     """dx dt of the predictor, whose dx/x is in HIT_MOVE; the corrector's 1 - dx dt is kept away from 0."""
-    ratio = rows[i, HIT_MOVE]
-    product = ratio * (1.0 - rows[i, HIT_PRICE] / rows[i, INVERSE_HIT] * (1.0 + ratio))
+    ratio = numbers[i, HIT_MOVE]
+    product = ratio * (1.0 - numbers[i, HIT_PRICE] / numbers[i, INVERSE_HIT] * (1.0 + ratio))
     return min(product, MOST_OF_HIT)
 
 
 @inlined
-def _ratios(
-    share: int,
-    i: int,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    turns: np.ndarray,
-    values: np.ndarray,
-) -> tuple[float, float, float, float]:
+def _ratios(share: int, i: int, rows: Rows, values: np.ndarray) -> tuple[float, float, float, float]:
     """Write f = e / z; return Σ y z f, Σ y z f², max -f and max f."""
+    labels, slacks, turns = rows.labels, rows.slacks, rows.turns
     low = -math.inf
     high = -math.inf
     first = 0.0
@@ -360,37 +337,23 @@ def _ratios(
 
 @compiled
 def correct_rows(
-    share: int,
-    first_block: int,
-    last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    moves: np.ndarray,
-    turns: np.ndarray,
-    rows: np.ndarray,
-    known: np.ndarray,
-    prices: np.ndarray,
-    moves_of_prices: np.ndarray,
-    centring: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-    extremes: np.ndarray,
+    share: int, first_block: int, last_block: int, rows: Rows, step: Step, scratch: Scratch, out: np.ndarray
 ) -> None:
     """The direction that is taken: the corrector's dy and dz.
 
     Args:
-        probs, labels, slacks, rows, known, prices, weights, values: as in `assemble_rows`; dν is written.
-        moves: (M, K) float64 out: dy.
-        turns: (M, K) float64: f of `predict_rows` in, dz out.
-        moves_of_prices: dp, (K,).
-        centring: (1,): what y z is to be.
-        extremes: (B, 3) float64 out: the largest -dy/y, -dz/z and |dy|.
+        share, first_block, last_block, scratch: as in `assemble_rows`.
+        rows: moves, turns (f of `predict_rows` before) and the numbers' dν and dt are written.
+        step: prices, moves and centring are read.
+        out: (B, 3) float64, written: the largest -dy/y, -dz/z and |dy|.
     """
+    rows, step, scratch = Rows(*rows), Step(*step), Scratch(*scratch)
+    probs, labels, slacks, turns, numbers = rows.probs, rows.labels, rows.slacks, rows.turns, rows.numbers
+    known, moves, centring = rows.known, step.moves, step.centring
+    weights, values = scratch
     num_clusters = probs.shape[1]
     for b in range(first_block, last_block):
-        for c in range(3):
-            extremes[b, c] = 0.0
+        out[b] = 0.0
         for i in range(b * BLOCK_ROWS, min((b + 1) * BLOCK_ROWS, probs.shape[0])):
             if known[i] < 0:
                 for k in range(num_clusters):
@@ -399,32 +362,23 @@ def correct_rows(
                 for k in range(num_clusters):
                     turn = slacks[i, k] * turns[i, k] * (1.0 + turns[i, k])
                     turns[i, k] = centring[0] / labels[i, k] + turn
-                price = rows[i, HIT_PRICE]
-                product = _hit_moves_product(i, rows)
-                _stationarity(share, i, product, probs, slacks, rows, prices, values)
+                price = numbers[i, HIT_PRICE]
+                product = _hit_moves_product(i, numbers)
+                _stationarity(share, i, product, rows, step, scratch)
                 for k in range(num_clusters):
-                    values[share, k] += moves_of_prices[k] + turns[i, k]
-                nu_move, alpha = _solve_row(share, i, probs, rows, weights, values)
-                rows[i, NU_MOVE] = nu_move
-                rows[i, HIT_MOVE] = (1.0 - product) * rows[i, INVERSE_HIT] - price - rows[i, SCALE] * alpha
-                extremes[b, 1] = max(extremes[b, 1], -rows[i, HIT_MOVE] / price)
-                _directions(share, b, i, labels, slacks, moves, turns, weights, values, extremes)
+                    values[share, k] += moves[k] + turns[i, k]
+                numbers[i, NU_MOVE], alpha = _solve_row(share, i, rows, scratch)
+                turn = (1.0 - product) * numbers[i, INVERSE_HIT] - price - numbers[i, SCALE] * alpha
+                numbers[i, HIT_MOVE] = turn
+                out[b, 1] = max(out[b, 1], -turn / price)
+                _directions(share, b, i, rows, scratch, out)
 
 
 @inlined
-def _directions(
-    share: int,
-    b: int,
-    i: int,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    moves: np.ndarray,
-    turns: np.ndarray,
-    weights: np.ndarray,
-    values: np.ndarray,
-    extremes: np.ndarray,
-) -> None:
+def _directions(share: int, b: int, i: int, rows: Rows, scratch: Scratch, out: np.ndarray) -> None:
     """dy = w e and dz = (centring - dy dz) / y - z - e; how far they may go."""
+    labels, slacks, moves, turns = rows.labels, rows.slacks, rows.moves, rows.turns
+    weights, values = scratch
     low = 0.0
     turn_low = 0.0
     largest = 0.0
@@ -437,6 +391,6 @@ def _directions(
         turn = turns[i, k] - slacks[i, k] - values[share, k]
         turns[i, k] = turn
         turn_low = larger(turn_low, -turn / slacks[i, k])
-    extremes[b, 0] = max(extremes[b, 0], low)
-    extremes[b, 1] = max(extremes[b, 1], turn_low)
-    extremes[b, 2] = max(extremes[b, 2], largest)
+    out[b, 0] = max(out[b, 0], low)
+    out[b, 1] = max(out[b, 1], turn_low)
+    out[b, 2] = max(out[b, 2], largest)

@@ -1,6 +1,7 @@
 """The two passes of `em_accelerated`'s jump as Numba kernels; their readable twins stand there."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,24 +11,30 @@ from cce_ray.pseudo_labels.problem import BLOCK_ROWS, LOG_FLOOR
 SMALLEST_SHARE = 1e-3  # of its y², which an entry keeps whatever the jump
 
 
+class Rows(NamedTuple):
+    """The arrays with a row for every point: σ and three labels in succession."""
+
+    probs: np.ndarray
+    """σ, (M, K), float32 or float64; read only."""
+    start: np.ndarray
+    """y⁰, (M, K), of σ's dtype; `extrapolate` writes the extrapolated labels here."""
+    middle: np.ndarray
+    """y¹, (M, K), of σ's dtype; read only."""
+    labels: np.ndarray
+    """y², (M, K), of σ's dtype; read only."""
+
+
 @compiled
-def measure(
-    share: int,
-    first_block: int,
-    last_block: int,
-    start: np.ndarray,
-    middle: np.ndarray,
-    labels: np.ndarray,
-    squares: np.ndarray,
-) -> None:
+def measure(share: int, first_block: int, last_block: int, rows: Rows, squares: np.ndarray) -> None:
     """‖r‖² and ‖v‖² for blocks first_block..last_block-1.
 
     Args:
         share: not used.
         first_block, last_block: the range of blocks.
-        start, middle, labels: y⁰, y¹, y², (M, K).
+        rows: all but probs are read.
         squares: (B, 2) float64 out.
     """
+    _, start, middle, labels = rows
     for b in range(first_block, last_block):
         first = 0.0
         second = 0.0
@@ -46,10 +53,7 @@ def extrapolate(
     share: int,
     first_block: int,
     last_block: int,
-    probs: np.ndarray,
-    start: np.ndarray,
-    middle: np.ndarray,
-    labels: np.ndarray,
+    rows: Rows,
     step: np.ndarray,
     tiny: float,
     sums: np.ndarray,
@@ -60,14 +64,13 @@ def extrapolate(
     Args:
         share: not used.
         first_block, last_block: the range of blocks.
-        probs: σ, (M, K).
-        start: y⁰ in, the extrapolated labels out, (M, K).
-        middle, labels: y¹, y², (M, K).
-        step: s, (1,).
+        rows: start is written.
+        step: s, (1,), float64.
         tiny: the smallest normal number of y's type.
         sums: (B, K) float64 out: Σ of the extrapolated labels.
         values: (B, 2) float64 out: Σ -ln σᵀy at y² and at the extrapolated labels.
     """
+    probs, start, middle, labels = rows
     once = 2.0 * step[0]
     twice = step[0] * step[0]
     for b in range(first_block, last_block):

@@ -1,6 +1,7 @@
 """One mirror-descent trial as a Numba kernel; `reference.mirror` holds its readable twin."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,38 +9,47 @@ from cce_ray.pseudo_labels.kernels.jit import compiled, inlined, larger
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
 
+class Rows(NamedTuple):
+    """The arrays with a row for every point."""
+
+    logs: np.ndarray
+    """ln σ, (M, K), float64, finite; read only."""
+    start_logs: np.ndarray
+    """ln y⁰, (M, K), float64; -inf where the start is zero; read only."""
+    labels: np.ndarray
+    """The present y, (M, K), float32 or float64; read only."""
+    normalizers: np.ndarray
+    """The log-sum-exp of the present y, (M,), float64; read only."""
+    trial: np.ndarray
+    """(M, K), of y's dtype, out."""
+    trial_normalizers: np.ndarray
+    """The log-sum-exp of the trial, (M,), float64, out."""
+    known: np.ndarray
+    """(M,), int64: rows to copy where >= 0; read only."""
+
+
 @compiled
 def mirror_blocks(
     share: int,
     first_block: int,
     last_block: int,
-    logs: np.ndarray,
-    start_logs: np.ndarray,
-    labels: np.ndarray,
-    trial: np.ndarray,
-    normalizers: np.ndarray,
-    trial_normalizers: np.ndarray,
-    known: np.ndarray,
+    rows: Rows,
     control: np.ndarray,
-    partials: np.ndarray,
     scratch: np.ndarray,
+    partials: np.ndarray,
 ) -> None:
     """trial = softmax(ln y⁰ + T ln σ + P) row by row, for blocks first_block..last_block-1.
 
     Args:
         share: whose scratch to use.
         first_block, last_block: the range of blocks.
-        logs: ln σ, (M, K), float64, finite.
-        start_logs: ln y⁰, (M, K), float64; -inf where the start is zero.
-        labels: the present y, (M, K).
-        trial: (M, K), out.
-        normalizers: (M,), the log-sum-exp of the present y.
-        trial_normalizers: (M,), out: the log-sum-exp of the trial.
-        known: (M,), rows to copy where >= 0.
+        rows: trial and trial_normalizers are written.
         control: (2, K + 1), float64: P then T; the last step's part of both, η p then η.
-        partials: (B, K + 2) float64 out: Σ trial, Σ_i KL(trial_i ‖ y_i), max |Δy|.
         scratch: (shares, K) float64.
+        partials: (B, K + 2) float64 out: Σ trial, Σ_i KL(trial_i ‖ y_i), max |Δy|.
     """
+    rows = Rows(*rows)
+    logs, start_logs, labels, normalizers, trial, trial_normalizers, known = rows
     num_clusters = logs.shape[1]
     for b in range(first_block, last_block):
         for c in range(num_clusters + 2):
@@ -53,7 +63,7 @@ def mirror_blocks(
                 total, peak = _exponentials(i, logs, start_logs, control, scratch[share])
                 trial_normalizers[i] = peak + math.log(total)
                 shift = trial_normalizers[i] - normalizers[i]
-                _store(b, i, 1.0 / total, shift, logs, labels, trial, control, partials, scratch[share])
+                _store(b, i, 1.0 / total, shift, rows, control, scratch[share], partials)
 
 
 @inlined
@@ -82,14 +92,13 @@ def _store(
     i: int,
     factor: float,
     shift: float,
-    logs: np.ndarray,
-    labels: np.ndarray,
-    trial: np.ndarray,
+    rows: Rows,
     control: np.ndarray,
-    partials: np.ndarray,
     scratch: np.ndarray,
+    partials: np.ndarray,
 ) -> None:
     """Write the row; KL(trial ‖ y) = Σ trial · (η ln σ + η p) - the change of the log-sum-exp."""
+    logs, labels, trial = rows.logs, rows.labels, rows.trial
     num_clusters = logs.shape[1]
     gain = 0.0
     largest = 0.0

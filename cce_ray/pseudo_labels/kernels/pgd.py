@@ -1,6 +1,7 @@
 """One projected gradient trial as a Numba kernel; `reference.pgd` holds its readable twin."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,15 +13,25 @@ from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR
 COLLISION, TURN_OLD, TURN_NEW, SQUARES, CHANGE, EXTRA_COLUMNS = 0, 1, 2, 3, 4, 5
 
 
+class Rows(NamedTuple):
+    """The arrays with a row for every point."""
+
+    probs: np.ndarray
+    """σ, (M, K), float32 or float64; read only."""
+    labels: np.ndarray
+    """y, (M, K), float64; read only."""
+    trial: np.ndarray
+    """(M, K), float64, out."""
+    known: np.ndarray
+    """(M,), int64: rows to copy where >= 0; read only."""
+
+
 @compiled
 def pgd_blocks(
     share: int,
     first_block: int,
     last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    trial: np.ndarray,
-    known: np.ndarray,
+    rows: Rows,
     prices: np.ndarray,
     step: np.ndarray,
     scratch: np.ndarray,
@@ -31,15 +42,14 @@ def pgd_blocks(
     Args:
         share: whose scratch to use.
         first_block, last_block: the range of blocks.
-        probs: σ, (M, K).
-        labels: y, (M, K).
-        trial: (M, K), out.
-        known: (M,), rows to copy where >= 0.
+        rows: trial is written.
         prices: p, (K,), float64; the gradient of row i is -σ_i/(σ_iᵀy_i) - p.
         step: (1,), float64.
         scratch: (shares, K) float64.
         partials: (B, K + EXTRA_COLUMNS) float64 out.
     """
+    rows = Rows(*rows)
+    probs, labels, trial, known = rows
     num_clusters = probs.shape[1]
     for b in range(first_block, last_block):
         for c in range(num_clusters + EXTRA_COLUMNS):
@@ -59,7 +69,7 @@ def pgd_blocks(
                     move = pull * np.float64(probs[i, k]) + step[0] * prices[k]
                     scratch[share, k] = np.float64(labels[i, k]) + move
                 threshold = project_row(scratch[share])
-                _store(b, i, hit, threshold, probs, labels, trial, scratch[share], partials)
+                _store(b, i, hit, threshold, rows, scratch[share], partials)
 
 
 @inlined
@@ -101,13 +111,12 @@ def _store(
     i: int,
     hit: float,
     threshold: float,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    trial: np.ndarray,
+    rows: Rows,
     scratch: np.ndarray,
     partials: np.ndarray,
 ) -> None:
     """Write the projected row and its shares of the sums that the line search needs."""
+    probs, labels, trial, _ = rows
     num_clusters = probs.shape[1]
     new_hit = 0.0
     squares = 0.0

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cce_ray.pseudo_labels.kernels.em import Rows
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS
 
 
@@ -9,24 +10,21 @@ def em_blocks_reference(
     share: int,
     first_block: int,
     last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    slacks: np.ndarray,
-    known: np.ndarray,
+    rows: Rows,
     prices: np.ndarray,
-    scratch: np.ndarray,
     limits: np.ndarray,
-    tiny: float,
+    scratch: np.ndarray,
     partials: np.ndarray,
 ) -> None:
     """`kernels.em.em_blocks` in plain NumPy: the same arguments, no scratch, no warm start."""
+    probs, labels, _, known = rows
     for b in range(first_block, last_block):
-        rows = slice(b * BLOCK_ROWS, (b + 1) * BLOCK_ROWS)
-        old = labels[rows].astype(np.float64)
-        new = m_step_reference(probs[rows].astype(np.float64), prices * old, tiny)
-        new = np.where((known[rows] >= 0)[:, None], old, new)
-        labels[rows] = new
-        partials[b, :-1] = labels[rows].sum(axis=0, dtype=np.float64)
+        block = slice(b * BLOCK_ROWS, (b + 1) * BLOCK_ROWS)
+        old = labels[block].astype(np.float64)
+        new = m_step_reference(probs[block].astype(np.float64), prices * old, limits[3])
+        new = np.where((known[block] >= 0)[:, None], old, new)
+        labels[block] = new
+        partials[b, :-1] = labels[block].sum(axis=0, dtype=np.float64)
         partials[b, -1] = np.abs(new - old).max()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cce_ray.pseudo_labels.kernels.pgd import Rows
 from cce_ray.pseudo_labels.problem import BLOCK_ROWS, HIT_FLOOR, LOG_FLOOR
 
 
@@ -9,24 +10,22 @@ def pgd_blocks_reference(
     share: int,
     first_block: int,
     last_block: int,
-    probs: np.ndarray,
-    labels: np.ndarray,
-    trial: np.ndarray,
-    known: np.ndarray,
+    rows: Rows,
     prices: np.ndarray,
     step: np.ndarray,
     scratch: np.ndarray,
     partials: np.ndarray,
 ) -> None:
     """`kernels.pgd.pgd_blocks` in plain NumPy: the same arguments, no scratch."""
+    probs, labels, trial, known = rows
     for b in range(first_block, last_block):
-        rows = slice(b * BLOCK_ROWS, (b + 1) * BLOCK_ROWS)
-        sigma, old = probs[rows].astype(np.float64), labels[rows].astype(np.float64)
+        block = slice(b * BLOCK_ROWS, (b + 1) * BLOCK_ROWS)
+        sigma, old = probs[block].astype(np.float64), labels[block].astype(np.float64)
         hit = (sigma * old).sum(axis=1)
         moved = old + step[0] * (sigma / np.maximum(hit, HIT_FLOOR)[:, None] + prices)
-        free = known[rows] < 0
-        trial[rows] = np.where(free[:, None], project_simplex_reference(moved), old)
-        new = trial[rows].astype(np.float64)
+        free = known[block] < 0
+        trial[block] = np.where(free[:, None], project_simplex_reference(moved), old)
+        new = trial[block].astype(np.float64)
         new_hit = (sigma * new).sum(axis=1)
         turn = np.where(free, new_hit - hit, 0.0)
         partials[b] = [

@@ -61,18 +61,10 @@ class EMAccelerated:
         self._squares = np.empty((problem.num_blocks, 2))
         self._sums = np.empty((problem.num_blocks, problem.num_clusters))
         self._values = np.empty((problem.num_blocks, 2))
-        self._measure = bind(measure, self._start, self._middle, labels, self._squares)
-        self._extrapolate = bind(
-            extrapolate,
-            problem.probs,
-            self._start,
-            self._middle,
-            labels,
-            self._step,
-            float(np.finfo(labels.dtype).tiny),
-            self._sums,
-            self._values,
-        )
+        rows = extrapolation_kernel.Rows(problem.probs, self._start, self._middle, labels)
+        plain, tiny = tuple(rows), float(np.finfo(labels.dtype).tiny)  # `kernels.jit` says why a plain one
+        self._measure = bind(measure, plain, self._squares)
+        self._extrapolate = bind(extrapolate, plain, self._step, tiny, self._sums, self._values)
         self._longest, self._second = _LONGEST, False
 
     def advance(self) -> float:

@@ -19,7 +19,7 @@ _SINGLE_WEIGHT = 1000.0
 LANES_EDGE = 48
 # An empty cluster's price, which 0 · p must survive in single precision.
 _HIGHEST_PRICE = {np.float32: 1e30, np.float64: np.inf}
-# `kernels.em.em_blocks`'s limits. In float32 the weights' floor keeps a_k / D_k² finite.
+# `kernels.em.em_blocks`'s limits but for the last. In float32 the weights' floor keeps a_k / D_k² finite.
 _LIMITS: dict[type, list[float]] = {np.float32: [1e-30, 1e-6, 3e-3], np.float64: [1e-290, 1e-13, 1e-4]}
 
 
@@ -35,8 +35,8 @@ class EMRows:
     """Rows in this process's memory.
 
     Attributes:
-        probs: σ. Only `advance` and `gaps` look at it: in between it may be taken away, and an equal array
-            be put there later.
+        probs: σ. Only `advance` and `gaps` look at it: in between it may be taken away (None), and an equal
+            array be put there later.
 
     Args:
         probs: σ, (M, K), float32 or float64.
@@ -45,7 +45,8 @@ class EMRows:
         fairness_weight: λ, which decides the precision.
         group: blocks of a group (`problem.group_blocks` of the whole problem's points).
         mapper: who works on which blocks.
-        kernel: by default `kernels.em.em_blocks` or `em_lanes`; or the twin `em_blocks_reference`.
+        kernel: by default `kernels.em_lanes.em_lanes` or, for many clusters, `kernels.em.em_blocks`; or the
+            NumPy twin `em_blocks_reference`.
     """
 
     def __init__(
@@ -71,8 +72,7 @@ class EMRows:
         self._sum_groups, self._label_groups = blocks_kernel.sum_groups, blocks_kernel.label_groups
         self._gaps = certificate_kernel.collision_gaps
         self._prices, self._highest = np.empty(clusters, number), _HIGHEST_PRICE[number]
-        self.probs: np.ndarray | None = probs
-        self._labels, self._known = labels, known
+        self._labels, self._known, self._slacks = labels, known, np.full(points, -1, number)
         self._partials = np.zeros((blocks_of(points), clusters + 1))
         groups = -(-len(self._partials) // group)
         self._groups = self._partials if group == 1 else np.empty((groups, clusters + 1))
@@ -80,15 +80,25 @@ class EMRows:
         make_scratch = em_lanes_kernel.make_scratch if lanes else em_kernel.make_scratch
         self._kernel = kernel or (em_lanes_kernel.em_lanes if lanes else em_kernel.em_blocks)
         self._arguments = (
-            labels,
-            np.full(points, -1, number),
-            known,
             self._prices,
+            np.array([*_LIMITS[number], np.finfo(labels.dtype).tiny], number),
             make_scratch(mapper.shares, clusters, number),
-            np.array(_LIMITS[number], number),
-            float(np.finfo(labels.dtype).tiny),
             self._partials,
         )
+        self.probs = probs
+
+    @property
+    def probs(self) -> np.ndarray | None:
+        return self._probs
+
+    @probs.setter
+    def probs(self, probs: np.ndarray | None) -> None:
+        from cce_ray.pseudo_labels.kernels import em as em_kernel
+
+        self._probs, self._work = probs, None  # no bound array keeps the memory of a σ that is taken away
+        if probs is not None:
+            rows = em_kernel.Rows(probs, self._labels, self._slacks, self._known)
+            self._work = bind(self._kernel, tuple(rows), *self._arguments)  # a plain one: see `kernels.jit`
 
     def sums(self) -> np.ndarray:
         """See `Rows`."""
@@ -99,7 +109,8 @@ class EMRows:
     def advance(self, prices: np.ndarray) -> np.ndarray:
         """See `Rows`. The array is overwritten by the next call."""
         np.minimum(prices, self._highest, out=self._prices, casting="same_kind")
-        self._mapper(bind(self._kernel, self.probs, *self._arguments), len(self._partials))
+        assert self._work is not None, "σ was taken away"
+        self._mapper(self._work, len(self._partials))
         if self._group > 1:
             self._sum_groups(self._partials, self._group, self._groups)
         return self._groups

@@ -15,7 +15,7 @@ reach a gap of 1e-10 whatever λ and however many rows are soft, where EM needs 
 for the system, by BLAS, and O(M K) for the rest; the memory is four float64 arrays of y's shape.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, ClassVar, final
@@ -72,22 +72,36 @@ class Exact:
 
         assert problem.prior_slack == 0
         self._problem, self._labels, self._mapper = problem, labels, mapper
-        own: _Kernels = exact_kernel.assemble_rows, exact_kernel.predict_rows, exact_kernel.correct_rows
-        self._assemble_rows, self._predict_rows, self._correct_rows = kernels or own
         self._reverse = objective == "cce_plus"
         points, clusters, blocks = problem.num_points, problem.num_clusters, problem.num_blocks
         self._chunk = max(_CHUNK_ROWS // BLOCK_ROWS, -(-blocks // _MOST_CHUNKS))
         self._chunks = -(-blocks // self._chunk)
-        self._slacks, self._moves, self._turns = np.empty((3, points, clusters))
-        self._rows = np.zeros((points, exact_kernel.ROW_NUMBERS))
-        self._weights, self._values = np.empty((2, mapper.shares, clusters))
-        self._factors = np.empty((mapper.shares, 2 * min(self._chunk * BLOCK_ROWS, points), clusters))
         self._parts = np.empty((self._chunks, clusters, clusters))
-        self._assembled = np.empty((blocks, exact_kernel.ASSEMBLE_VECTORS, clusters))
-        self._assembled_sums = np.empty((blocks, exact_kernel.ASSEMBLE_SUMS))
-        self._predicted = np.empty((blocks, exact_kernel.PREDICT_VECTORS, clusters))
-        self._predicted_sums = np.empty((blocks, exact_kernel.PREDICT_SUMS))
+        slacks, moves, turns = np.empty((3, points, clusters))
+        numbers = np.zeros((points, exact_kernel.ROW_NUMBERS))
+        self._rows = exact_kernel.Rows(problem.probs, problem.known, labels, slacks, moves, turns, numbers)
+        prices, affine, direction = np.empty((3, clusters))
+        self._step = exact_kernel.Step(prices, affine, direction, np.empty(1), np.empty(2))
+        weights, values = np.empty((2, mapper.shares, clusters))
+        scratch = exact_kernel.Scratch(weights, values)
+        self._assembled = exact_kernel.System(
+            np.empty((mapper.shares, 2 * min(self._chunk * BLOCK_ROWS, points), clusters)),
+            np.empty((blocks, exact_kernel.ASSEMBLE_VECTORS, clusters)),
+            np.empty((blocks, exact_kernel.ASSEMBLE_SUMS)),
+        )
+        self._predicted = exact_kernel.Prediction(
+            np.empty((blocks, exact_kernel.PREDICT_VECTORS, clusters)),
+            np.empty((blocks, exact_kernel.PREDICT_SUMS)),
+            np.empty((blocks, 2)),
+        )
         self._extremes = np.empty((blocks, 3))
+        own: _Kernels = exact_kernel.assemble_rows, exact_kernel.predict_rows, exact_kernel.correct_rows
+        assemble, predict, correct = kernels or own
+        # Plain tuples: see `kernels.jit`.
+        inputs = (tuple(self._rows), tuple(self._step), tuple(scratch))
+        self._assemble_rows = bind(assemble, *inputs, tuple(self._assembled))
+        self._predict_rows = bind(predict, *inputs, tuple(self._predicted))
+        self._correct_rows = bind(correct, *inputs, self._extremes)
         with _one_blas_thread():
             self._start()
 
@@ -102,18 +116,20 @@ class Exact:
         self._labels[free] += _MIXED * (1.0 / problem.num_clusters - self._labels[free])
         self.prices = self._implied(self._labels.mean(axis=0))
         # Rows do not feel a shift of all prices; around λ the prices of (11) would lose their differences.
-        self._shift = problem.fairness_weight if self._reverse else 0.0
-        self._shifted = self.prices - self._shift
+        shift = problem.fairness_weight if self._reverse else 0.0
+        rows, prices = self._rows, self._step.prices
+        np.subtract(self.prices, shift, out=prices)
         hits = np.einsum("ik,ik->i", problem.probs, self._labels, dtype=np.float64)
-        self._rows[:, HIT_PRICE] = 1.0 / np.maximum(hits, MEAN_FLOOR)
-        np.multiply(problem.probs, self._rows[:, HIT_PRICE, None], out=self._slacks)
-        self._slacks += self._shifted
-        nu = self._slacks.max(axis=1) + _START_SLACK
-        np.subtract(nu[:, None], self._slacks, out=self._slacks)
-        self._rows[:, NU] = nu
-        self._moves.fill(0.0)
-        self._turns.fill(0.0)
-        self._assemble(np.zeros(2))
+        rows.numbers[:, HIT_PRICE] = 1.0 / np.maximum(hits, MEAN_FLOOR)
+        np.multiply(problem.probs, rows.numbers[:, HIT_PRICE, None], out=rows.slacks)
+        rows.slacks[:] += prices
+        nu = rows.slacks.max(axis=1) + _START_SLACK
+        np.subtract(nu[:, None], rows.slacks, out=rows.slacks)
+        rows.numbers[:, NU] = nu
+        rows.moves.fill(0.0)
+        rows.turns.fill(0.0)
+        self._step.lengths.fill(0.0)
+        self._assemble()
         self._best, self._stalled = self.gap, 0
 
     def _implied(self, mean: np.ndarray) -> np.ndarray:
@@ -136,84 +152,40 @@ class Exact:
         problem = self._problem
         self._curvature = self._curve(self._mean)
         factor = self._factorized()
-        affine = self._solve(factor, self._response, np.zeros(problem.num_clusters))
-        self._map(
-            self._predict_rows,
-            self._turns,
-            self._rows,
-            problem.known,
-            self._shifted,
-            affine,
-            self._weights,
-            self._values,
-            self._predicted,
-            self._predicted_sums,
-            self._extremes,
-        )
-        moves, turned, centred = self._predicted.sum(axis=0) / problem.num_points
-        low, high = self._extremes[:, :2].max(axis=0)
-        centring = self._centring(affine, low, high, *self._predicted_sums.sum(axis=0))
-        response = self._response + turned + centring * centred
-        move = self._solve(factor, response, affine * moves)
-        self._map(
-            self._correct_rows,
-            self._moves,
-            self._turns,
-            self._rows,
-            problem.known,
-            self._shifted,
-            move,
-            np.array([centring]),
-            self._weights,
-            self._values,
-            self._extremes,
-        )
+        step, predicted = self._step, self._predicted
+        step.affine[:] = self._solve(factor, self._response, np.zeros(problem.num_clusters))
+        self._mapper(self._predict_rows, problem.num_blocks)
+        moves, turned, centred = predicted.vectors.sum(axis=0) / problem.num_points
+        low, high = predicted.extremes.max(axis=0)
+        step.centring[0] = self._centring(step.affine, low, high, *predicted.sums.sum(axis=0))
+        response = self._response + turned + step.centring[0] * centred
+        step.moves[:] = self._solve(factor, response, step.affine * moves)
+        self._mapper(self._correct_rows, problem.num_blocks)
         low, high, largest = self._extremes.max(axis=0)
-        steps = self._boundary / np.maximum([low, max(high, self._fall(move))], self._boundary)
-        self.prices += steps[1] * move
-        self._shifted += steps[1] * move
-        self._assemble(steps)
+        high = max(high, self._fall(step.moves))
+        step.lengths[:] = self._boundary / np.maximum([low, high], self._boundary)
+        self.prices += step.lengths[1] * step.moves
+        step.prices[:] += step.lengths[1] * step.moves
+        self._assemble()
         self._stalled = 0 if self.gap < 0.9 * self._best else self._stalled + 1
         self._best = min(self._best, self.gap)
-        return float(steps[0] * largest)
+        return float(step.lengths[0] * largest)
 
-    def _map(self, kernel: Callable[..., None], *arguments: object) -> None:
-        """A kernel on all blocks, with σ, y and z before its own arguments."""
-        work = bind(kernel, self._problem.probs, self._labels, self._slacks, *arguments)
-        self._mapper(work, self._problem.num_blocks)
-
-    def _assemble(self, steps: np.ndarray) -> None:
+    def _assemble(self) -> None:
         """Take the step; the K×K system, the predictor's right side and the gap at the new point."""
-        problem, clusters = self._problem, self._problem.num_clusters
-        work = bind(
-            self._assemble_rows,
-            problem.probs,
-            self._labels,
-            self._slacks,
-            self._moves,
-            self._turns,
-            self._rows,
-            problem.known,
-            self._shifted,
-            steps,
-            self._weights,
-            self._values,
-            self._factors,
-            self._assembled,
-            self._assembled_sums,
-        )
+        problem, clusters, assembled = self._problem, self._problem.num_clusters, self._assembled
 
         def assemble_chunks(share: int, first: int, last: int) -> None:
             for chunk in range(first, last):
                 block, end = chunk * self._chunk, min((chunk + 1) * self._chunk, problem.num_blocks)
-                work(share, block, end)
+                self._assemble_rows(share, block, end)
                 rows = min(end * BLOCK_ROWS, problem.num_points) - block * BLOCK_ROWS
-                factors = self._factors[share, : 2 * rows]
+                factors = assembled.factors[share, : 2 * rows]
                 np.matmul(factors.T, factors, out=self._parts[chunk])
 
         self._mapper(assemble_chunks, self._chunks)
-        self._mean, self._response = self._assembled.sum(axis=0) / problem.num_points
-        collision, dual, products = self._assembled_sums.sum(axis=0) / problem.num_points
+        self._mean, self._response = assembled.vectors.sum(axis=0) / problem.num_points
+        collision, dual, products = assembled.sums.sum(axis=0) / problem.num_points
         self._centre = float(products) * problem.num_points / (self._count * clusters)
         self.gap = self._gap(float(collision - dual))
 

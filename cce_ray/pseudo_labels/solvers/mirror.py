@@ -63,18 +63,21 @@ class Mirror:
         self._totals, self._sums = np.empty(clusters + 1), np.empty(clusters)
         with np.errstate(divide="ignore"):
             start_logs = np.log(labels, dtype=np.float64)
+        rows = mirror_kernel.Rows(
+            logs=np.log(np.maximum(problem.probs, LOG_FLOOR, dtype=np.float64)),
+            start_logs=start_logs,
+            labels=labels,
+            normalizers=self._normalizers,
+            trial=self._trial,
+            trial_normalizers=self._trial_normalizers,
+            known=problem.known,
+        )
         self._work = bind(
             mirror_kernel.mirror_blocks if kernel is None else kernel,
-            np.log(np.maximum(problem.probs, LOG_FLOOR, dtype=np.float64)),
-            start_logs,
-            labels,
-            self._trial,
-            self._normalizers,
-            self._trial_normalizers,
-            problem.known,
+            tuple(rows),  # a plain one: see `kernels.jit`
             self._control,
-            self._partials,
             np.empty((mapper.shares, clusters)),
+            self._partials,
         )
         blocks_kernel.label_sums(labels, self._partials, self._sums)
         self._path = np.zeros(clusters + 1)

@@ -61,12 +61,10 @@ class PGD:
         self._partials = np.empty((blocks, clusters + pgd_kernel.EXTRA_COLUMNS))
         self._totals = np.empty(clusters + pgd_kernel.EXTRA_COLUMNS - 1)
         self._sums, self._prices, self._step = np.empty(clusters), np.empty(clusters), np.empty(1)
+        rows = pgd_kernel.Rows(problem.probs, labels, self._trial, problem.known)
         self._work = bind(
             pgd_kernel.pgd_blocks if kernel is None else kernel,
-            problem.probs,
-            labels,
-            self._trial,
-            problem.known,
+            tuple(rows),  # a plain one: see `kernels.jit`
             self._prices,
             self._step,
             np.empty((mapper.shares, clusters)),
