@@ -112,6 +112,12 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     TopologicalSorter(imported).prepare()
 
 
+def test_the_loop_that_waits_for_ray_tasks_exists_once() -> None:
+    """In pool.py; cluster.py asks every node a question, once and with a limit."""
+    waiting = {path.relative_to(PACKAGE).as_posix() for path in FILES if "ray.wait(" in path.read_text()}
+    assert waiting == {"distributed/pool.py", "distributed/cluster.py"}
+
+
 def loaded_after(code: str) -> set[str]:
     probe = f"{code}\nimport sys\nprint(*[n for n in sys.modules if '.' not in n])"
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

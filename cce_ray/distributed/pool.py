@@ -1,11 +1,14 @@
-"""Independent runs: one after the other in this process, or at once on a Ray cluster."""
+"""Independent runs: one after the other in this process, or at once on a Ray cluster.
+
+Also the loop that waits for Ray tasks, which searches use too: `collect_results`.
+"""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
@@ -17,10 +20,11 @@ if TYPE_CHECKING:
     from cce_ray.distributed.plan import Nodes
 
 Result = TypeVar("Result")
+Key = TypeVar("Key")
 LOOK_SECONDS = 1.0
-"""An interruption waits for so long."""
+"""The longest that an interruption waits to be noticed."""
 RETRIES = 3
-"""Of a run that is lost with its process or node."""
+"""How often a run or a trial is started again that is lost with its process or node."""
 
 
 @final
@@ -97,26 +101,13 @@ class OnRay(Pool):
         import ray
 
         reserved = [self.reserved(work.runtime) for work in works]
-        task = ray.remote(max_retries=RETRIES)(done_there)
-        waiting = {
-            task.options(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0)).remote(work.do): place
+        task = ray.remote(done_there)
+        tasks = (
+            (task.options(**task_options(needs)).remote(work.do), place)
             for place, (work, needs) in enumerate(zip(works, reserved, strict=True))
-        }
-        while waiting:
-            ended, _ = ray.wait(list(waiting), timeout=LOOK_SECONDS)
-            for reference in ended:
-                place = waiting.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from error
-                except ray.exceptions.RayError as error:
-                    reason = " ".join(str(error).split())[:200]
-                    raise ValueError(
-                        f"--address: a run was lost with its process {1 + RETRIES} times ({reason}); see "
-                        "that the nodes have memory enough, and give the same command again: it goes on"
-                    ) from None
-                yield place, result
+        )
+        remedy = "give the same command again: it goes on"
+        yield from collect_results(tasks, lambda place: "--address: a run", remedy)
 
     def reserved(self, runtime: RuntimeSettings) -> dict[str, float]:
         """The CPUs and the GPU of a run."""
@@ -135,6 +126,61 @@ class OnRay(Pool):
 def done_there(do: Callable[[Listener], Any]) -> Any:
     """A task: nobody listens on a cluster's node, what is to be told travels in the result."""
     return do(Listener())
+
+
+def task_options(needs: Mapping[str, float]) -> dict[str, Any]:
+    """Ray's options for a task whose result `collect_results` waits for: it reserves `needs` (CPU, GPU)."""
+    return {"num_cpus": needs.get("CPU", 0), "num_gpus": needs.get("GPU", 0), "max_retries": RETRIES}
+
+
+def collect_results(
+    tasks: Iterable[tuple[Any, Key]], describe: Callable[[Key], str], remedy: str
+) -> Iterator[tuple[Key, Any]]:
+    """Start Ray tasks, and yield (key, result) of every one as it finishes.
+
+    No task outlives the iteration: whatever ends it early (an error, an interruption, the end of the loop
+    around it), all that still run or wait are cancelled.
+
+    Args:
+        tasks: (reference of the result, key) of every task, with `task_options`. The first step of the
+            iteration goes through them all; a generator that starts them makes sure that none is left behind.
+        describe: names the run of a key, for errors.
+        remedy: what the user can do about a run that is lost again and again, besides giving it more memory.
+
+    Raises:
+        ValueError: one line, for a run that is lost with its process or node more than `RETRIES` times.
+        Exception: what a task raises.
+    """
+    import ray
+
+    running: dict[Any, Key] = {}
+    try:
+        running.update(tasks)
+        while running:
+            finished, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+            for task in finished:
+                key = running.pop(task)
+                yield key, result_of(task, describe(key), remedy)
+    finally:
+        for task in running if ray.is_initialized() else ():  # or `cancel` would start Ray
+            with suppress(Exception):
+                ray.cancel(task, force=True)
+
+
+def result_of(task: Any, run: str, remedy: str) -> Any:
+    """The result of a finished task; raises as `collect_results` does."""
+    import ray
+
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{run} was lost with its process {1 + RETRIES} times ({reason}); see that the nodes have memory "
+            f"enough, and {remedy}"
+        ) from None
 
 
 @contextmanager

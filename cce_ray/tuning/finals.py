@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cce_ray.config import RunConfig, flatten
+from cce_ray.distributed.pool import collect_results, task_options
 from cce_ray.files.records import read_record, write_json
 from cce_ray.metrics import stability
 from cce_ray.runs.listener import Listener
@@ -28,7 +28,21 @@ from cce_ray.tuning.resources import trial_resources
 from cce_ray.tuning.study import Study
 from cce_ray.tuning.trial import StudyPlan, ignore, train_once
 
-LOST_RUNS = 3
+REMEDY = "give the same command with --resume: what is finished is kept"
+"""For a run of the last round or the transfer that is lost again and again."""
+
+
+class FinalRun(NamedTuple):
+    """A run of the last round: the sample of a trial on one data set, with a fresh seed."""
+
+    study: Study
+    part: StudyPlan
+    """Of the data set."""
+    record: TrialRecord
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.study.name} trial {self.record.number}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -89,43 +103,47 @@ def seed_folder(study: Study, number: int, seed: int, part: str) -> Path:
 
 
 def last_round(study: Study, plan: StudyPlan, reference: Any, tracker: Tracker, listener: Listener) -> None:
-    """Train what is missing of the last round, as Ray tasks; everything is written to the study's folder."""
-    import ray
+    """Train what is missing of the last round, as Ray tasks; everything is written to the study's folder.
 
-    jobs = {}
+    Args:
+        study: gets a folder for every trial and seed.
+        plan: of the study.
+        reference: of the plan in Ray's object store.
+        tracker, listener: learn of every run that has ended.
+
+    Raises:
+        ValueError: one line, if a run is lost again and again; what was finished before is written.
+    """
+    runs = missing_runs(study, plan, tracker)
+    if runs:
+        listener.note(f"{study.name}: last round, {len(runs)} runs with fresh seeds")
+    task = remote_task(study)
+    tasks = ((task.remote(reference, run.part.name, run.record.sample, run.seed), run) for run in runs)
+    for run, answer in collect_results(tasks, lambda run: f"last round: {run}", REMEDY):
+        keep(run, answer, tracker, listener)
+
+
+def missing_runs(study: Study, plan: StudyPlan, tracker: Tracker) -> list[FinalRun]:
+    """The runs of the last round without a result; the tracker forgets what a killed process left of them."""
+    missing = []
     for record in candidates(study):
         known = set()
         for part, seed in product(plan.parts, final_seeds(study)):
             folder = seed_folder(study, record.number, seed, part.name)
             result = read_record(folder / RESULT_FILE, SeedResult)
             if result is None:
-                task = remote_task(study).remote(reference, part.name, record.sample, seed)
-                jobs[task] = (part, record, seed)
+                missing.append(FinalRun(study, part, record, seed))
             elif result.run_id:
                 known.add(result.run_id)
         tracker.forget_children(record.run_id, known)
-    if jobs:
-        listener.note(f"{study.name}: last round, {len(jobs)} runs with fresh seeds")
-    try:
-        while jobs:
-            (ready,), _ = ray.wait(list(jobs), num_returns=1)
-            part, record, seed = jobs.pop(ready)
-            keep(study, part, record, seed, ray.get(ready), tracker, listener)
-    except BaseException:
-        for task in jobs:
-            with suppress(Exception):
-                ray.cancel(task, force=True)
-        raise
+    return missing
 
 
 def remote_task(study: Study) -> Any:
     """`train_final` with what it reserves, the same as a trial."""
     import ray
 
-    needs = trial_resources(study.search)
-    return ray.remote(train_final).options(
-        num_cpus=needs.get("CPU", 0), num_gpus=needs.get("GPU", 0), max_retries=LOST_RUNS, name="last round"
-    )
+    return ray.remote(train_final).options(**task_options(trial_resources(study.search)), name="last round")
 
 
 def train_final(plan: StudyPlan, part: str, sample: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -147,38 +165,31 @@ def seeded(config: RunConfig, seed: int) -> RunConfig:
     return config.with_({"runtime.seed": seed})
 
 
-def keep(
-    study: Study,
-    plan: StudyPlan,
-    record: TrialRecord,
-    seed: int,
-    answer: Mapping[str, Any],
-    tracker: Tracker,
-    listener: Listener,
-) -> None:
+def keep(run: FinalRun, answer: Mapping[str, Any], tracker: Tracker, listener: Listener) -> None:
     """Write what a task returned, and track it below its trial's run."""
+    study, plan, record, seed = run
     config = seeded(plan.config(record.sample), seed)
-    run = tracker.start_run(
+    tracked = tracker.start_run(
         f"{plan.name}-{record.number:04d}-seed{seed}",
         params=flatten(config.to_dict()),
         tags=run_tags(config, plan.dataset) | {"study": study.name, "trial": str(record.number)},
         parent_id=record.run_id,
     )
-    with finishing(run):
+    with finishing(tracked):
         if "problem" in answer:
-            listener.warn(f"{study.name} trial {record.number}, seed {seed}: {answer['problem']}")
-            result = without_result(seed, answer["problem"], run.id)
+            listener.warn(f"{run}: {answer['problem']}")
+            result = without_result(seed, answer["problem"], tracked.id)
         else:
-            result = SeedResult(**answer["result"] | {"run_id": run.id})
+            result = SeedResult(**answer["result"] | {"run_id": tracked.id})
         folder = seed_folder(study, record.number, seed, plan.name)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in answer.get("files", {}).items():
             (folder / name).write_bytes(content)
         for epoch, metrics in enumerate(result.history, start=1):
-            run.log_metrics(metrics, step=epoch)
-        run.log_metrics(final_metrics(result), step=config.optimizer.epochs)
+            tracked.log_metrics(metrics, step=epoch)
+        tracked.log_metrics(final_metrics(result), step=config.optimizer.epochs)
         write_json(folder / RESULT_FILE, asdict(result))
-    listener.note(f"{study.name} trial {record.number}, seed {seed}: {shown(result)}")
+    listener.note(f"{run}: {shown(result)}")
 
 
 def without_result(seed: int, problem: str, run_id: str | None = None) -> SeedResult:

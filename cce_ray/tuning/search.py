@@ -12,6 +12,7 @@ from typing import Any
 
 from cce_ray.data import Dataset, load_dataset
 from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
+from cce_ray.distributed.pool import RETRIES
 from cce_ray.distributed.ray_train import paths_read
 from cce_ray.distributed.version import code_version
 from cce_ray.runs.folder import locked
@@ -40,8 +41,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interruption ends the search at once, and keeps the best so far
     "TUNE_MAX_PENDING_TRIALS_PG": "1",  # every sample should know the results before it
 }
-LOST_TRIALS = 3
-"""How often a trial whose process was lost begins again before it counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ class Seeking:
             sum(study.trials for study in self.studies),
         )
         recorder.settle()
-        for _ in range(1 + LOST_TRIALS):
+        for _ in range(1 + RETRIES):
             if not sum(wanted.values()):
                 return
             records = list(recorder.records.values())
@@ -279,7 +278,7 @@ def run_tune(
                 name="search",
                 storage_path=scratch,
                 callbacks=[recorder],
-                failure_config=FailureConfig(max_failures=LOST_TRIALS),
+                failure_config=FailureConfig(max_failures=RETRIES),
                 verbose=0,
             ),
         )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
+from cce_ray.distributed.pool import collect_results
 from cce_ray.files.atomic import write_text
 from cce_ray.files.records import read_record, write_json
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.seeds import RESULT_FILE, SeedResult
-from cce_ray.tuning.finals import candidates, final_seeds, remote_task, seed_folder, without_result
+from cce_ray.tuning.finals import REMEDY, candidates, final_seeds, remote_task, seed_folder, without_result
 from cce_ray.tuning.judging import criteria_of
 from cce_ray.tuning.leaderboard import to_csv
 from cce_ray.tuning.records import TrialRecord
@@ -22,6 +24,18 @@ from cce_ray.tuning.trial import StudyPlan
 TABLE_FILE = "transfer.csv"
 
 
+class TransferRun(NamedTuple):
+    """The sample of a finalist on the data set of another study, with one of its seeds."""
+
+    study: Study
+    record: TrialRecord
+    other: Study
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.study.name} trial {self.record.number} on {self.other.name}, seed {self.seed}"
+
+
 def transfer(
     studies: Sequence[Study],
     plans: Mapping[str, StudyPlan],
@@ -29,34 +43,55 @@ def transfer(
     root: Path,
     listener: Listener,
 ) -> Path:
-    """Run what is missing, as Ray tasks, and write the table; a row a finalist, columns for every set."""
-    import ray
+    """Run what is missing, as Ray tasks, and write the table; a row a finalist, columns for every set.
 
-    jobs: dict[Any, tuple[Path, int, str]] = {}
-    for study in studies:
-        for record in candidates(study):
-            for other in (one for one in studies if one is not study):
-                for seed in final_seeds(study):
-                    folder = place(root, study, record, other, seed)
-                    if read_record(folder / RESULT_FILE, SeedResult) is None:
-                        arguments = (references[other.name], other.name, record.sample, seed)
-                        title = f"{study.name} trial {record.number} on {other.name}, seed {seed}"
-                        jobs[remote_task(other).remote(*arguments)] = (folder, seed, title)
-    if jobs:
-        listener.note(f"transfer: {len(jobs)} runs of the finalists on the other data sets")
-    while jobs:
-        (ready,), _ = ray.wait(list(jobs), num_returns=1)
-        folder, seed, title = jobs.pop(ready)
-        answer = ray.get(ready)
-        problem = answer.get("problem")
-        folder.mkdir(parents=True, exist_ok=True)
-        if problem:
-            listener.warn(f"{title}: {problem}")
-        result = asdict(without_result(seed, problem)) if problem else answer["result"]
-        write_json(folder / RESULT_FILE, result)
+    Args:
+        studies: whose last round is over.
+        plans: {study: plan}.
+        references: {study: its plan in Ray's object store}.
+        root: folder of the whole command.
+        listener: learns of runs that diverged.
+
+    Raises:
+        ValueError: one line, if a run is lost again and again; what was finished before is written.
+    """
+    runs = missing_runs(studies, root)
+    if runs:
+        listener.note(f"transfer: {len(runs)} runs of the finalists on the other data sets")
+    start = {
+        study.name: partial(remote_task(study).remote, references[study.name], study.name)
+        for study in studies
+    }
+    tasks = ((start[run.other.name](run.record.sample, run.seed), run) for run in runs)
+    for run, answer in collect_results(tasks, lambda run: f"transfer: {run}", REMEDY):
+        keep(run, answer, root, listener)
     rows = [row(studies, plans, root, study, record) for study in studies for record in candidates(study)]
     write_text(root / TABLE_FILE, to_csv(rows))
     return root / TABLE_FILE
+
+
+def missing_runs(studies: Sequence[Study], root: Path) -> list[TransferRun]:
+    """The runs without a result."""
+    runs = (
+        TransferRun(study, record, other, seed)
+        for study in studies
+        for record in candidates(study)
+        for other in studies
+        if other is not study
+        for seed in final_seeds(study)
+    )
+    return [run for run in runs if read_record(place(root, *run) / RESULT_FILE, SeedResult) is None]
+
+
+def keep(run: TransferRun, answer: Mapping[str, Any], root: Path, listener: Listener) -> None:
+    """Write what a task returned."""
+    problem = answer.get("problem")
+    if problem:
+        listener.warn(f"{run}: {problem}")
+    folder = place(root, *run)
+    folder.mkdir(parents=True, exist_ok=True)
+    result = asdict(without_result(run.seed, problem)) if problem else answer["result"]
+    write_json(folder / RESULT_FILE, result)
 
 
 def place(root: Path, study: Study, record: TrialRecord, other: Study, seed: int) -> Path:
