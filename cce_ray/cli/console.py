@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cce_ray.runs.listener import Listener
+from cce_ray.runs import Listener
 
 if TYPE_CHECKING:
     from cce_ray.runs import RunSummary
@@ -110,7 +110,7 @@ def describe(metrics: Mapping[str, float]) -> str:
 
 def print_summary(summary: RunSummary) -> None:
     """Scores, and where the clusters, the report, the model and the MLflow UI are."""
-    from cce_ray.runs.artifacts import label_command, short, ui_command
+    from cce_ray.runs import label_command, short, ui_command
 
     console = Console(stderr=True, highlight=False)
     seeds = f"{summary.seeds} seeds" if summary.seeds > 1 else "1 seed"
@@ -136,7 +136,7 @@ def print_summary(summary: RunSummary) -> None:
 
 def print_search(summary: SearchSummary) -> None:
     """The champion, its settings and scores, and where everything is."""
-    from cce_ray.runs.artifacts import launcher, short
+    from cce_ray.runs import launcher, short
 
     console = Console(stderr=True, highlight=False)
     done = ", ".join(f"{count} {state}" for state, count in sorted(summary.trials.items()))

@@ -25,7 +25,7 @@ def submit(
 ) -> None:
     """Run `cce tune ...` or `cce train ...` as a job of a cluster, with this folder as working directory."""
     verb = [] if first in ("tune", "train") else ["tune"]
-    from cce_ray.distributed.submission import submit as hand_over
+    from cce_ray.distributed import submit as hand_over
 
     job, status = hand_over(
         [*verb, first, *context.args], address, wait=wait, show=lambda text: typer.echo(text, nl=False)

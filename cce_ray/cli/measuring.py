@@ -13,7 +13,7 @@ import typer
 from cce_ray.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from cce_ray.experiments.table import Table as TextTable
+    from cce_ray.experiments import Table as TextTable
 
 
 def bench_pseudo_labels(
@@ -26,9 +26,7 @@ def bench_pseudo_labels(
 ) -> None:
     """Time every pseudo-label solver to certified gaps, against the paper's EM and projected gradient."""
     from cce_ray.cli.console import RichListener
-    from cce_ray.experiments.experiment import prepare_folder
-    from cce_ray.experiments.solver_race.benchmark import QUICK, Plan, run_benchmark, write_report
-    from cce_ray.experiments.solver_race.tables import notes, tables
+    from cce_ray.experiments import QUICK, Plan, notes, prepare_folder, run_benchmark, tables, write_report
 
     if output:
         prepare_folder(output)
@@ -82,8 +80,8 @@ def experiment(
     runs = {name: find_experiment(name) for name in names}  # all of them, before the first takes hours
 
     from cce_ray.cli.console import RichListener
-    from cce_ray.distributed.pool import pool_at
-    from cce_ray.experiments.experiment import make_options, perform, prepare_folder
+    from cce_ray.distributed import pool_at
+    from cce_ray.experiments import make_options, perform, prepare_folder
 
     options = make_options(data, work, quick=quick, seeds=seeds)
     reports = []

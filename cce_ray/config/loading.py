@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from cce_ray.config.nested import REGISTRIES, assign_all, follow_required_model, is_name
 from cce_ray.config.run import RunConfig
 from cce_ray.config.typed_values import plain_types, typed_value
-from cce_ray.files.yaml_file import read_yaml
+from cce_ray.files import read_yaml
 
 Overrides = Iterable[str] | Mapping[str, Any]
 """Changes to a run: `key=value` texts as a person types them, or {dotted key: value}."""

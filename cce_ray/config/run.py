@@ -13,8 +13,7 @@ from cce_ray.config.nested import REGISTRIES, assign_all, flatten, section_of
 from cce_ray.config.optimizer import OptimizerSettings
 from cce_ray.config.runtime import RuntimeSettings
 from cce_ray.config.supervision import SupervisionSettings
-from cce_ray.data import DATASETS, DataSettings, Digits
-from cce_ray.data.augmentation import AugmentationSettings
+from cce_ray.data import DATASETS, AugmentationSettings, DataSettings, Digits
 from cce_ray.methods import METHODS, CCEPlus, MethodSettings
 from cce_ray.models import MODELS, Linear
 from cce_ray.pseudo_labels import OBJECTIVES, PseudoLabelSettings, Task, solvers_for

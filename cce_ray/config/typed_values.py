@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from cce_ray.files.yaml_file import UniqueKeyLoader
+from cce_ray.files import UniqueKeyLoader
 
 
 def typed_value(text: str, kinds: Set[Any]) -> Any:

@@ -23,16 +23,30 @@ from cce_ray.lazy import lazy
 
 if TYPE_CHECKING:
     from cce_ray.data.device.augmenting import augment
-    from cce_ray.data.device.batches import Batches
+    from cce_ray.data.device.batches import Batches, share, smallest_batch, to_device
     from cce_ray.data.device.keyed_random import keyed_uniforms
+    from cce_ray.data.device.tensors import as_tensor
+    from cce_ray.data.sources.arrays import names_in
+    from cce_ray.data.sources.torchvision_sets import data_root
+    from cce_ray.data.storage.image_listing import list_images
+    from cce_ray.data.storage.node_copy import remove_unused_copies
+    from cce_ray.data.storage.sample_ids import SampleIds, shown
+    from cce_ray.data.storage.shards import is_shard
 else:
     # These need torch, which a reader of configurations should not wait for.
     __getattr__ = lazy(
         __name__,
         {
             "device.augmenting": ["augment"],
-            "device.batches": ["Batches"],
+            "device.batches": ["Batches", "share", "smallest_batch", "to_device"],
             "device.keyed_random": ["keyed_uniforms"],
+            "device.tensors": ["as_tensor"],
+            "sources.arrays": ["names_in"],
+            "sources.torchvision_sets": ["data_root"],
+            "storage.image_listing": ["list_images"],
+            "storage.node_copy": ["remove_unused_copies"],
+            "storage.sample_ids": ["SampleIds", "shown"],
+            "storage.shards": ["is_shard"],
         },
     )
 
@@ -53,10 +67,21 @@ __all__ = [
     "DataSettings",
     "Dataset",
     "Digits",
+    "SampleIds",
     "Samples",
     "Source",
+    "as_tensor",
     "augment",
+    "data_root",
+    "is_shard",
     "keyed_uniforms",
+    "list_images",
     "load_dataset",
+    "names_in",
     "normalization",
+    "remove_unused_copies",
+    "share",
+    "shown",
+    "smallest_batch",
+    "to_device",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from cce_ray.distributed.plan import Nodes, Resources
 from cce_ray.distributed.version import code_version
-from cce_ray.pseudo_labels.mappers import available_cores
+from cce_ray.pseudo_labels import available_cores
 
 CONNECT_SECONDS = 5.0
 NODE_CHECK_SECONDS = 120.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
-from cce_ray.runs.listener import Listener
+from cce_ray.runs import Listener
 
 if TYPE_CHECKING:
     from cce_ray.config import RuntimeSettings

@@ -11,9 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any, final
 
 from cce_ray.config import RunConfig
-from cce_ray.data import Dataset
-from cce_ray.data.device.batches import smallest_batch
-from cce_ray.data.storage.node_copy import remove_unused_copies
+from cce_ray.data import Dataset, remove_unused_copies, smallest_batch
 from cce_ray.distributed.cluster import address_of, check_nodes, connected, nodes_of, this_machine
 from cce_ray.distributed.mailbox import make_mailbox
 from cce_ray.distributed.plan import (
@@ -27,12 +25,8 @@ from cce_ray.distributed.plan import (
 from cce_ray.distributed.storage import RunStorage
 from cce_ray.distributed.version import code_version
 from cce_ray.distributed.worker import Order, train_loop
-from cce_ray.files.records import read_record
-from cce_ray.runs import RunSummary
-from cce_ray.runs.folder import open_folder
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.run import run_training
-from cce_ray.runs.seeds import RESULT_FILE, SeedJob, SeedResult
+from cce_ray.files import read_record
+from cce_ray.runs import RESULT_FILE, Listener, RunSummary, SeedJob, SeedResult, open_folder, run_training
 
 POLL_SECONDS = 0.1
 KEPT_CHECKPOINTS = 2

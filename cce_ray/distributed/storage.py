@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import yaml
 
 from cce_ray.config import RunConfig
-from cce_ray.runs.folder import CONFIG_FILE, check_same_run
+from cce_ray.runs import CONFIG_FILE, check_same_run
 
 
 class RunStorage:

@@ -20,10 +20,18 @@ from cce_ray.data import Dataset
 from cce_ray.distributed.em.rows import EMHolders
 from cce_ray.distributed.em.tasks import EMTasks
 from cce_ray.distributed.version import code_version
-from cce_ray.runs.seeds import RESULT_FILE, train_seed
-from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
-from cce_ray.training.context import Helper, Holders, Judge
-from cce_ray.training.ranks import Alone, ProcessGroup, Ranks
+from cce_ray.runs import RESULT_FILE, train_seed
+from cce_ray.training import (
+    CHECKPOINT_FILE,
+    Alone,
+    Helper,
+    Holders,
+    Judge,
+    ProcessGroup,
+    Ranks,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 PROGRESS_SECONDS = 0.25
 """A post of running metrics at most so often."""

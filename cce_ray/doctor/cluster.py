@@ -10,7 +10,7 @@ from cce_ray.doctor.check import Check, broken, first_line
 
 def ray_address(address: str | None) -> Check:
     """Whether the cluster that a run would join answers. Ray is not started for it."""
-    from cce_ray.distributed.cluster import address_of, check_answers
+    from cce_ray.distributed import address_of, check_answers
 
     name, wanted = "ray address", address_of(address)
     if wanted == "local":
@@ -33,7 +33,7 @@ def ray_address(address: str | None) -> Check:
 
 def ray_token(address: str | None) -> Check:
     """Whether there is a token for Ray's authentication, and Ray will use it. It is never shown."""
-    from cce_ray.distributed.cluster import address_of
+    from cce_ray.distributed import address_of
 
     name, mode = "ray token", os.environ.get("RAY_AUTH_MODE", "").lower()
     joins = address_of(address) not in ("local", "auto")

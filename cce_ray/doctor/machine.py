@@ -19,7 +19,7 @@ STORE_SHARE, STORE_MOST = 0.3, 1e10
 
 def cpus() -> Check:
     """How many CPUs a process started here may use."""
-    from cce_ray.pseudo_labels.mappers import available_cores
+    from cce_ray.pseudo_labels import available_cores
 
     cores, threads = available_cores(), os.environ.get("OMP_NUM_THREADS", "")
     found = f"{cores} of {os.cpu_count()} for this process"

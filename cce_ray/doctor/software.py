@@ -46,7 +46,7 @@ def python() -> Check:
 
 def package() -> Check:
     """This package: which code, from where, and whether the installed bounds are its own."""
-    from cce_ray.distributed.version import code_version
+    from cce_ray.distributed import code_version
     from cce_ray.version import __version__
 
     found, installed = f"{code_version()} in {Path(__file__).parents[1]}", "nothing"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cce_ray.doctor.check import Check, broken
 
 if TYPE_CHECKING:
-    from cce_ray.tracking.location import Location
+    from cce_ray.tracking import Location
 
 SETS = {
     "mnist": ("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/t10k-images-idx3-ubyte"),
@@ -23,7 +23,7 @@ SETS = {
 
 def mlflow_store(uri: str | None) -> Check:
     """Where runs are tracked, and whether that works. What the trial makes is removed again."""
-    from cce_ray.tracking.location import locate
+    from cce_ray.tracking import locate
 
     name, given = "mlflow store", uri or os.environ.get("MLFLOW_TRACKING_URI")
     output = Path("cce_output").absolute()
@@ -45,7 +45,7 @@ def mlflow_store(uri: str | None) -> Check:
 
 def try_out(location: Location) -> None:
     """`check` without a trace: an empty database and folders that were not there before go again."""
-    from cce_ray.tracking.location import check
+    from cce_ray.tracking import check
 
     file = location.database
     new = [path for path in (file, *file.parents) if not path.exists()] if file else []
@@ -61,7 +61,7 @@ def try_out(location: Location) -> None:
 
 def data_sets(root: Path | None) -> Check:
     """Which of torchvision's sets are there, by the names of their files."""
-    from cce_ray.data.sources.torchvision_sets import data_root
+    from cce_ray.data import data_root
 
     name, folder = "data sets", (root or data_root()).absolute()
     fetch = "add --set data.download=true, or let CCE_DATA name the folder that holds them"

@@ -15,11 +15,11 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any, final
 
-from cce_ray.distributed.pool import InTurn, Pool
+from cce_ray.distributed import InTurn, Pool
 from cce_ray.experiments.provenance import commit_text, facts, hardware_text, versions_text
 from cce_ray.experiments.table import Table, markdown
-from cce_ray.files.atomic import replacing, write_text
-from cce_ray.runs.listener import Listener
+from cce_ray.files import replacing, write_text
+from cce_ray.runs import Listener
 
 
 @final
@@ -42,7 +42,7 @@ class Options:
 def make_options(data: Path | None, work: Path, *, quick: bool = False, seeds: int | None = None) -> Options:
     """Options with absolute folders. ValueError for a data folder that is not there, a work folder that
     cannot be, and below one seed."""
-    from cce_ray.data.sources.torchvision_sets import data_root
+    from cce_ray.data import data_root
 
     if seeds is not None and seeds < 1:
         raise ValueError(f"--seeds {seeds}: at least one seed is needed; give 1 or more")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from cce_ray.report.style import INK, SERIES, dress, new_figure, to_png
+from cce_ray.report import INK, SERIES, dress, new_figure, to_png
 
 SHIFT = 0.01
 MOST_TICKS = 10

@@ -16,8 +16,8 @@ def facts() -> dict[str, Any]:
     """Commit, hardware, threads, versions, the date, and how busy the machine is now."""
     import torch
 
-    from cce_ray.pseudo_labels.mappers import num_threads
-    from cce_ray.tracking.environment import device_name, git_commit
+    from cce_ray.pseudo_labels import num_threads
+    from cce_ray.tracking import device_name, git_commit
 
     gpu = device_name(torch.device("cuda")) if torch.cuda.is_available() else None
     return {

@@ -37,7 +37,7 @@ class MIADM(PseudoLabelled):
         prior: np.ndarray | None = None,
     ) -> PseudoLabels:
         """Soft y (B, K) in one step."""
-        from cce_ray.pseudo_labels.solvers.closed_form import balanced_labels
+        from cce_ray.pseudo_labels import balanced_labels
 
         found = balanced_labels(
             np.asarray(probs), fairness_weight=self.fairness_weight, known_labels=known_labels

@@ -40,7 +40,7 @@ class SeLa(PseudoLabelled):
         prior: np.ndarray | None = None,
     ) -> PseudoLabels:
         """One-hot y (B, K) near equal shares; `max_iterations` and `tolerance` limit the scaling."""
-        from cce_ray.pseudo_labels.solvers.sinkhorn import hardened, sinkhorn
+        from cce_ray.pseudo_labels import hardened, sinkhorn
 
         plan, iterations, error = sinkhorn(
             np.asarray(probs),

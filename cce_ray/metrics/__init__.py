@@ -1,5 +1,8 @@
 """Metrics: scores that need labels (`clustering`) and criteria that need none (`unsupervised`)."""
 
+from typing import TYPE_CHECKING
+
+from cce_ray.lazy import lazy
 from cce_ray.metrics.clustering import (
     MatchedConfusion,
     clustering_scores,
@@ -27,7 +30,19 @@ from cce_ray.metrics.unsupervised import (
     used_clusters,
 )
 
+if TYPE_CHECKING:
+    from cce_ray.metrics.unsupervised import FEW_USED
+else:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "unsupervised": ["FEW_USED"],
+        },
+    )
+
+
 __all__ = [
+    "FEW_USED",
     "USED_SHARE",
     "MatchedConfusion",
     "SharedSpace",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cce_ray.files.tensor_file import read_tensors
+from cce_ray.files import read_tensors
 
 PREFIXES = ("module.", "backbone.")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cce_ray.files.tensor_file import read_tensors, write_tensors
+from cce_ray.files import read_tensors, write_tensors
 from cce_ray.models.classifier import Classifier
 from cce_ray.models.model_settings import ModelSettings
 from cce_ray.models.registry import MODELS

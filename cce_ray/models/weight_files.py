@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cce_ray.files.tensor_file import read_tensors
+from cce_ray.files import read_tensors
 
 WRAPPERS = ("state_dict", "model")
 """Entries of a checkpoint under which the weights may lie."""

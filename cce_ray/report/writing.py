@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cce_ray.files.atomic import replacing
+from cce_ray.files import replacing
 from cce_ray.report.bars import confidence, sizes
 from cce_ray.report.confusion import confusion
 from cce_ray.report.curves import curves

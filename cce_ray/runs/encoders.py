@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from cce_ray.data import Dataset
-from cce_ray.models import load_classifier
-from cce_ray.models.classifier import feature_count
-from cce_ray.models.pretrained import backbone_names, load_pretrained
-from cce_ray.models.weight_files import fingerprint
+from cce_ray.models import backbone_names, feature_count, fingerprint, load_classifier, load_pretrained
 from cce_ray.runs.listener import Listener
 from cce_ray.runs.new_data import check_shape
 from cce_ray.runs.prediction import model_file

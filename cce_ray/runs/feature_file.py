@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from cce_ray.data import Dataset
-from cce_ray.files.atomic import replacing
+from cce_ray.files import replacing
 from cce_ray.runs.encoders import Encoder
 from cce_ray.runs.id_columns import id_columns, id_fields
 from cce_ray.version import __version__

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cce_ray.data.storage.sample_ids import SampleIds
+from cce_ray.data import SampleIds
 
 
 def id_fields(ids: SampleIds) -> list[tuple[str, pa.DataType]]:

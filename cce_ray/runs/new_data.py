@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cce_ray.config import Overrides, assignments_of, load_config
-from cce_ray.data import DATASETS, Dataset, DataSettings
-from cce_ray.data.sources.arrays import names_in
-from cce_ray.data.storage.image_listing import list_images
-from cce_ray.data.storage.shards import is_shard
+from cce_ray.data import DATASETS, Dataset, DataSettings, is_shard, list_images, names_in
 from cce_ray.runs.folder import is_run
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")

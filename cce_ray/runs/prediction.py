@@ -14,9 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from cce_ray.config import Overrides, load_config
-from cce_ray.data import Batches, Dataset, load_dataset
-from cce_ray.data.storage.sample_ids import SampleIds
-from cce_ray.files.atomic import replacing
+from cce_ray.data import Batches, Dataset, SampleIds, load_dataset
+from cce_ray.files import replacing
 from cce_ray.metrics import cluster_sizes, used_clusters
 from cce_ray.models import Classifier, Labels, Model, load_classifier
 from cce_ray.runs.id_columns import id_columns, id_fields
@@ -113,7 +112,7 @@ def load_model(where: str | Path, *, device: str = "auto") -> Model:
 def model_file(model: str | Path) -> Path:
     """The model file of a path, of a run's output folder, or of an MLflow URI."""
     if "://" in str(model) or str(model).startswith(("models:/", "runs:/")):
-        from cce_ray.tracking.mlflow_loading import download_model
+        from cce_ray.tracking import download_model
 
         return download_model(str(model))
     path = Path(model).expanduser()

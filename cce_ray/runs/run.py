@@ -10,8 +10,7 @@ from pathlib import Path
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.files.atomic import replacing, write_text
-from cce_ray.files.records import read_record, write_json
+from cce_ray.files import read_record, replacing, write_json, write_text
 from cce_ray.runs.artifacts import write_artifacts
 from cce_ray.runs.folder import CONFIG_FILE, locked, open_folder
 from cce_ray.runs.listener import Listener
@@ -27,8 +26,7 @@ from cce_ray.runs.seeds import (
 from cce_ray.runs.summary import RunSummary, summarize
 from cce_ray.runs.tracked import finishing, tracked_run
 from cce_ray.tracking import TrackedRun, Tracker, make_tracker
-from cce_ray.training import known_labels
-from cce_ray.training.embedding import given_rows
+from cce_ray.training import given_rows, known_labels
 
 SUMMARY_FILE = "summary.json"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
-from cce_ray.files.records import write_json
+from cce_ray.files import write_json
 from cce_ray.metrics import (
     cluster_sizes,
     clustering_scores,
@@ -23,9 +23,7 @@ from cce_ray.metrics import (
 )
 from cce_ray.models import save_classifier
 from cce_ray.runs.listener import Listener
-from cce_ray.training import LocalContext, RunContext, evaluate, train
-from cce_ray.training.checkpoints import CHECKPOINT_FILE
-from cce_ray.training.context import Judge
+from cce_ray.training import CHECKPOINT_FILE, Judge, LocalContext, RunContext, evaluate, train
 
 RESULT_FILE, MODEL_FILE, CLUSTERS_FILE = "result.json", "model.pt", "clusters.npy"
 

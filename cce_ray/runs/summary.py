@@ -11,8 +11,7 @@ from typing import Any
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
 from cce_ray.runs.seeds import MODEL_FILE, SeedResult
-from cce_ray.tracking import TrackedRun, Tracker
-from cce_ray.tracking.environment import device_name, git_commit
+from cce_ray.tracking import TrackedRun, Tracker, device_name, git_commit
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from cce_ray.config import RunConfig, flatten
 from cce_ray.data import Dataset
-from cce_ray.files.atomic import write_text
-from cce_ray.tracking import Status, TrackedRun, Tracker
-from cce_ray.tracking.environment import environment_tags
+from cce_ray.files import write_text
+from cce_ray.tracking import Status, TrackedRun, Tracker, environment_tags
 
 RUN_FILE = "run_id.txt"
 """In a folder: the id of the tracked run that belongs to it."""

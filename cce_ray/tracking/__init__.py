@@ -2,11 +2,43 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cce_ray.lazy import lazy
 from cce_ray.tracking.base import NullRun, NullTracker, Status, TrackedRun, Tracker
 from cce_ray.tracking.tracking_settings import TrackingSettings
 
-__all__ = ["NullRun", "NullTracker", "Status", "TrackedRun", "Tracker", "TrackingSettings", "make_tracker"]
+if TYPE_CHECKING:
+    from cce_ray.tracking.environment import device_name, environment_tags, git_commit
+    from cce_ray.tracking.location import Location, check, locate
+    from cce_ray.tracking.mlflow_loading import download_model
+else:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "environment": ["device_name", "environment_tags", "git_commit"],
+            "location": ["Location", "check", "locate"],
+            "mlflow_loading": ["download_model"],
+        },
+    )
+
+
+__all__ = [
+    "Location",
+    "NullRun",
+    "NullTracker",
+    "Status",
+    "TrackedRun",
+    "Tracker",
+    "TrackingSettings",
+    "check",
+    "device_name",
+    "download_model",
+    "environment_tags",
+    "git_commit",
+    "locate",
+    "make_tracker",
+]
 
 
 def make_tracker(settings: TrackingSettings, output_dir: Path) -> Tracker:

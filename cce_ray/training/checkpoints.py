@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cce_ray.files.tensor_file import read_tensors, write_tensors
+from cce_ray.files import read_tensors, write_tensors
 
 FORMAT = "cce_ray.checkpoint/2"
 CHECKPOINT_FILE = "checkpoint.pt"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from cce_ray.pseudo_labels.solvers.em_rows import Rows
+from cce_ray.pseudo_labels import Rows
 from cce_ray.training.checkpoints import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from cce_ray.training.ranks import Alone, Ranks
 

@@ -7,9 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from cce_ray.data import Dataset
-from cce_ray.data.sources.arrays import Arrays
-from cce_ray.data.storage.samples import Samples
+from cce_ray.data import Arrays, Dataset, Samples
 from cce_ray.metrics import nearest_neighbours, principal_components
 
 MOST_KEPT = 100

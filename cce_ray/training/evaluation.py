@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from cce_ray.data import Batches, Dataset
-from cce_ray.data.device.batches import share
+from cce_ray.data import Batches, Dataset, share
 from cce_ray.models import Classifier
 from cce_ray.training.ranks import Ranks, share_sizes
 

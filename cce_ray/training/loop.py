@@ -13,8 +13,7 @@ import torch
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset, normalization
 from cce_ray.metrics import clustering_scores
-from cce_ray.models import Classifier
-from cce_ray.models.synced_batch_norm import sync_batch_norms
+from cce_ray.models import Classifier, sync_batch_norms
 from cce_ray.training.context import RunContext
 from cce_ray.training.embedding import training_neighbours
 from cce_ray.training.evaluation import evaluate

@@ -9,7 +9,7 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor, nn
 
-from cce_ray.data.device.batches import share
+from cce_ray.data import share
 from cce_ray.models import Classifier
 
 Forward = Callable[[Tensor], Tensor]

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cce_ray.data import augment
-from cce_ray.data.device.batches import to_device
+from cce_ray.data import augment, to_device
 from cce_ray.methods import Step
 from cce_ray.training.job import Job
 from cce_ray.training.labelling import BatchProbs

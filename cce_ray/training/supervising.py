@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from cce_ray.config import RunConfig
-from cce_ray.data import Batches, Dataset
-from cce_ray.data.device.batches import share, to_device
-from cce_ray.data.storage.sample_ids import shown
+from cce_ray.data import Batches, Dataset, share, shown, to_device
 
 KEY = "supervision"
 

@@ -13,13 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cce_ray.config import RunConfig, flatten
-from cce_ray.distributed.pool import collect_results, task_options
-from cce_ray.files.records import read_record, write_json
+from cce_ray.distributed import collect_results, task_options
+from cce_ray.files import read_record, write_json
 from cce_ray.metrics import stability
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.run import final_metrics
-from cce_ray.runs.seeds import CLUSTERS_FILE, MODEL_FILE, RESULT_FILE, SeedResult
-from cce_ray.runs.tracked import finishing, run_tags
+from cce_ray.runs import (
+    CLUSTERS_FILE,
+    MODEL_FILE,
+    RESULT_FILE,
+    Listener,
+    SeedResult,
+    final_metrics,
+    finishing,
+    run_tags,
+)
 from cce_ray.tracking import Tracker
 from cce_ray.tuning.judging import criteria_of
 from cce_ray.tuning.objectives import OBJECTIVES, merit

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from cce_ray.config import RunConfig
-from cce_ray.files.records import write_json
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.seeds import CLUSTERS_FILE
+from cce_ray.files import write_json
+from cce_ray.runs import CLUSTERS_FILE, Listener
 from cce_ray.tuning.objectives import value_of
 from cce_ray.tuning.search_settings import Search
 from cce_ray.tuning.trial import StudyPlan, ignore, train_once

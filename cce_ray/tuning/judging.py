@@ -20,7 +20,7 @@ from cce_ray.metrics import (
     mutual_information,
     used_clusters,
 )
-from cce_ray.training.embedding import fixed_embedding
+from cce_ray.training import fixed_embedding
 from cce_ray.tuning.objectives import value_of
 
 VALUE = "objective/value"

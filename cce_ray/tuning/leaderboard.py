@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cce_ray.report.search_page import Table, render_search
+from cce_ray.report import Table, render_search
 from cce_ray.tuning.finals import Finalist
 from cce_ray.tuning.objectives import OBJECTIVES
 from cce_ray.tuning.records import TrialRecord, best_first

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cce_ray.metrics.unsupervised import FEW_USED
+from cce_ray.metrics import FEW_USED
 
 Criteria = Mapping[str, float]
 """What is known of a labelling: `generalization`, `silhouette`, `mutual_information`, `confidence`, `loss`,

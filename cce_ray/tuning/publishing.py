@@ -12,12 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from cce_ray.config import flatten
-from cce_ray.files.atomic import replacing, write_text
-from cce_ray.files.records import read_record, write_json
-from cce_ray.runs.artifacts import launcher, short
-from cce_ray.runs.seeds import MODEL_FILE, RESULT_FILE, SeedResult, representative
-from cce_ray.tracking import TrackedRun, Tracker
-from cce_ray.tracking.environment import device_name, git_commit
+from cce_ray.files import read_record, replacing, write_json, write_text
+from cce_ray.runs import MODEL_FILE, RESULT_FILE, SeedResult, launcher, representative, short
+from cce_ray.tracking import TrackedRun, Tracker, device_name, git_commit
 from cce_ray.tuning.finals import Finalist, Outcome, candidates, final_seeds, finalists, seeded
 from cce_ray.tuning.leaderboard import leaderboard, to_csv, to_html
 from cce_ray.tuning.pictures import pictures

@@ -10,10 +10,8 @@ from typing import Any, final
 from ray.tune import Callback
 
 from cce_ray.config import flatten
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.tracked import run_tags
-from cce_ray.tracking import TrackedRun, Tracker
-from cce_ray.tracking.base import Status
+from cce_ray.runs import Listener, run_tags
+from cce_ray.tracking import Status, TrackedRun, Tracker
 from cce_ray.tuning.records import TrialRecord, best_first, tidy, write_trial
 from cce_ray.tuning.trial import StudyPlan
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cce_ray.files.records import read_record, write_json
-from cce_ray.runs.seeds import RESULT_FILE
+from cce_ray.files import read_record, write_json
+from cce_ray.runs import RESULT_FILE
 
 RECORD_FILE = "trial.json"
 

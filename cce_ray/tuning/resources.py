@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cce_ray.distributed.plan import Nodes, check_plan, worker_resources
+from cce_ray.distributed import Nodes, check_plan, worker_resources
 from cce_ray.tuning.search_settings import Search
 
 SLIVER = {"memory": 2.0**20}

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.distributed.cluster import address_of, check_nodes, connected, this_machine
-from cce_ray.distributed.pool import RETRIES
-from cce_ray.distributed.ray_train import paths_read
-from cce_ray.distributed.version import code_version
-from cce_ray.runs.folder import locked
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.run import check_fits
-from cce_ray.runs.tracked import tracked_run
+from cce_ray.distributed import (
+    RETRIES,
+    address_of,
+    check_nodes,
+    code_version,
+    connected,
+    paths_read,
+    this_machine,
+)
+from cce_ray.runs import Listener, check_fits, locked, tracked_run
 from cce_ray.tracking import TrackedRun, Tracker, make_tracker
 from cce_ray.tuning.asha import ASHAInTurn
 from cce_ray.tuning.finals import candidates, last_round

@@ -16,7 +16,7 @@ from cce_ray.config import (
     flatten,
     is_name,
 )
-from cce_ray.files.yaml_file import read_yaml
+from cce_ray.files import read_yaml
 from cce_ray.runs import load_run
 from cce_ray.settings import Settings
 from cce_ray.tuning.objectives import OBJECTIVES

@@ -10,9 +10,8 @@ from typing import Any
 import yaml
 
 from cce_ray.config import RunConfig, flatten
-from cce_ray.files.atomic import write_text
-from cce_ray.files.yaml_file import read_yaml
-from cce_ray.runs.folder import free_names, latest, occupied
+from cce_ray.files import read_yaml, write_text
+from cce_ray.runs import free_names, latest, occupied
 from cce_ray.tuning.records import TrialRecord, read_trials
 from cce_ray.tuning.search_settings import Search
 

@@ -9,11 +9,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from cce_ray.distributed.pool import collect_results
-from cce_ray.files.atomic import write_text
-from cce_ray.files.records import read_record, write_json
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.seeds import RESULT_FILE, SeedResult
+from cce_ray.distributed import collect_results
+from cce_ray.files import read_record, write_json, write_text
+from cce_ray.runs import RESULT_FILE, Listener, SeedResult
 from cce_ray.tuning.finals import REMEDY, candidates, final_seeds, remote_task, seed_folder, without_result
 from cce_ray.tuning.judging import criteria_of
 from cce_ray.tuning.leaderboard import to_csv

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset
-from cce_ray.distributed.version import code_version
+from cce_ray.distributed import code_version
 from cce_ray.tuning.judging import VALUE, TrialJudge, criteria_of
 from cce_ray.tuning.objectives import collapsed, worst
 from cce_ray.tuning.records import trial_folder
@@ -21,7 +21,7 @@ from cce_ray.tuning.search_settings import Search
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cce_ray.runs.seeds import SeedResult
+    from cce_ray.runs import SeedResult
 
 HOPELESS_SHARE = 1 / 3
 """A trial that is collapsed after this share of its epochs is stopped."""
@@ -199,12 +199,11 @@ def train_once(
     judge: TrialJudge | None,
 ) -> SeedResult:
     """One seed in this process, or on Ray Train's workers if the run asks for them."""
-    from cce_ray.runs.listener import Listener
-    from cce_ray.runs.seeds import InProcess, SeedJob, SeedRunner
+    from cce_ray.runs import InProcess, Listener, SeedJob, SeedRunner
 
     runner: SeedRunner = InProcess()
     if config.runtime.workers:
-        from cce_ray.distributed.ray_train import nested
+        from cce_ray.distributed import nested
 
         runner = nested()
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import ray
 
-from cce_ray.pseudo_labels.arrays import for_kernels
-from cce_ray.pseudo_labels.checks import start_rows
-from cce_ray.pseudo_labels.mappers import Inline
-from cce_ray.pseudo_labels.problem import group_blocks
-from cce_ray.pseudo_labels.solvers.em_rows import EMRows
+from cce_ray.pseudo_labels import EMRows, Inline, for_kernels, group_blocks, start_rows
 
 
 @dataclass(frozen=True)

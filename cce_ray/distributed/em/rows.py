@@ -27,11 +27,17 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cce_ray.distributed.em.holder import Holder, Piece, Share
-from cce_ray.pseudo_labels.arrays import one_line
-from cce_ray.pseudo_labels.checks import check_limits, check_prior, check_slack, check_weight
-from cce_ray.pseudo_labels.problem import group_rows
-from cce_ray.pseudo_labels.solvers.em import OBJECTIVE
-from cce_ray.pseudo_labels.solvers.spread import SpreadResult, estimate_spread
+from cce_ray.pseudo_labels import (
+    OBJECTIVE,
+    SpreadResult,
+    check_limits,
+    check_prior,
+    check_slack,
+    check_weight,
+    estimate_spread,
+    group_rows,
+    one_line,
+)
 
 MOST_LOSSES = 10
 """A holder that is lost so often before the next iteration is done is given up."""

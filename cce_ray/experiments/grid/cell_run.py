@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from cce_ray.config import RunConfig, flatten
-from cce_ray.distributed.pool import Work
+from cce_ray.distributed import Work
 from cce_ray.experiments.grid.cell import Cell, CellResult, Measure
-from cce_ray.files.records import read_record
-from cce_ray.runs import RunSummary, load_run, run_training
-from cce_ray.runs.folder import CONFIG_FILE, matching, numbered, occupied
-from cce_ray.runs.listener import Listener
-from cce_ray.runs.run import SUMMARY_FILE
-from cce_ray.runs.seeds import RESULT_FILE, SeedResult
+from cce_ray.files import read_record
+from cce_ray.runs import (
+    CONFIG_FILE,
+    RESULT_FILE,
+    SUMMARY_FILE,
+    Listener,
+    RunSummary,
+    SeedResult,
+    load_run,
+    matching,
+    numbered,
+    occupied,
+    run_training,
+)
 
 PACKAGE = Path(__file__).parents[2]
 

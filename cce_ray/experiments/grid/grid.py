@@ -14,7 +14,7 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Any, final
 
-from cce_ray.distributed.pool import Work
+from cce_ray.distributed import Work
 from cce_ray.experiments.experiment import Options, Outcome
 from cce_ray.experiments.grid.cell import Cell, CellResult, Measure
 from cce_ray.experiments.grid.cell_run import planned_cell
@@ -29,7 +29,7 @@ from cce_ray.experiments.grid.page import (
     seconds_table,
 )
 from cce_ray.experiments.paper.published import Published
-from cce_ray.runs.listener import Listener
+from cce_ray.runs import Listener
 
 
 @final

@@ -8,8 +8,8 @@ import numpy as np
 
 from cce_ray.experiments.experiment import Options, Outcome
 from cce_ray.experiments.table import Table
-from cce_ray.report.style import BAD, GOOD, INK, SERIES, dress, new_figure, to_png
-from cce_ray.runs.listener import Listener
+from cce_ray.report import BAD, GOOD, INK, SERIES, dress, new_figure, to_png
+from cce_ray.runs import Listener
 
 LABELS = (0.9, 0.7, 0.5)
 """First components of the three y: sure, less so, and uniform."""

@@ -15,15 +15,14 @@ import numpy as np
 
 from cce_ray.config import RunConfig
 from cce_ray.data import Dataset, load_dataset
-from cce_ray.distributed.pool import Work
+from cce_ray.distributed import Work
 from cce_ray.experiments.experiment import Options, Outcome
 from cce_ray.experiments.grid.data_columns import features, images
 from cce_ray.experiments.grid.grid import Column, portable
 from cce_ray.experiments.line_picture import Lines, Point, line_picture
 from cce_ray.experiments.table import Table
-from cce_ray.files.atomic import write_text
-from cce_ray.runs import load_run
-from cce_ray.runs.listener import Listener
+from cce_ray.files import write_text
+from cce_ray.runs import Listener, load_run
 
 LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SEEDS, QUICK_SEEDS, QUICK_LEVELS = 6, 2, (0.0, 0.5, 0.9)

@@ -10,8 +10,8 @@ import numpy as np
 from cce_ray.experiments.experiment import Options, Outcome
 from cce_ray.experiments.table import Table
 from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.report.style import ACCENT, BAD, GOOD, INK, MUTED, dress, new_figure, to_png
-from cce_ray.runs.listener import Listener
+from cce_ray.report import ACCENT, BAD, GOOD, INK, MUTED, dress, new_figure, to_png
+from cce_ray.runs import Listener
 
 HIGHEST = 2.6
 SUM = r"$\sum_k y_k(x)$"

@@ -13,7 +13,7 @@ from cce_ray.experiments.solver_race.contenders import contenders
 from cce_ray.experiments.solver_race.race import Budget, Contender
 from cce_ray.experiments.solver_race.tables import arrival_text, short
 from cce_ray.experiments.table import Table
-from cce_ray.runs.listener import Listener
+from cce_ray.runs import Listener
 
 NUM_POINTS = 250
 CONVERGED = 1e-3

@@ -17,10 +17,8 @@ import yaml
 
 from cce_ray.cli.console import RichListener
 from cce_ray.experiments.grid.cell import SEARCHED
-from cce_ray.files.atomic import write_text
-from cce_ray.files.yaml_file import read_yaml
-from cce_ray.tuning import Options, load_search, run_search
-from cce_ray.tuning.study import SEARCH_FILE
+from cce_ray.files import read_yaml, write_text
+from cce_ray.tuning import SEARCH_FILE, Options, load_search, run_search
 
 TRIALS = 40
 COLUMNS = ("cifar10", "mnist")

@@ -7,7 +7,7 @@ the loops run inside one compiled call, and y is floored at the smallest normal 
 
 import numpy as np
 
-from cce_ray.pseudo_labels.kernels.jit import compiled_strictly
+from cce_ray.pseudo_labels import compiled_strictly
 
 # The paper's step sizes (Table 1) belong to the gradient of the mean objective (11), whose row i is 1/M of
 # the gradient of that row's own problem, and to a batch of 250. A row's step here is η/250 of its own

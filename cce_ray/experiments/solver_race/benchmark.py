@@ -23,7 +23,7 @@ from cce_ray.experiments.solver_race.machine_limits import (
     plain_loop_ratio,
 )
 from cce_ray.experiments.solver_race.race import Budget, Contender
-from cce_ray.pseudo_labels.problem import Problem
+from cce_ray.pseudo_labels import Problem
 
 PICTURE, PAGE, DATA = "pseudo_labels.png", "pseudo_labels.md", "pseudo_labels.json"
 
@@ -161,7 +161,7 @@ def write_report(report: dict[str, Any], folder: Path) -> list[Path]:
 
     from cce_ray.experiments.solver_race.picture import picture
     from cce_ray.experiments.solver_race.tables import page
-    from cce_ray.files.atomic import replacing, write_text
+    from cce_ray.files import replacing, write_text
 
     write_text(folder / DATA, json.dumps(report, indent=1) + "\n")
     write_text(folder / PAGE, page(report))

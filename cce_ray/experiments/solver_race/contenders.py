@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from cce_ray.experiments.solver_race.baselines import fixed_step_pgd, paper_em
 from cce_ray.experiments.solver_race.race import OBJECTIVE, Baseline, Contender, Ours
-from cce_ray.pseudo_labels import Task, estimate_pseudo_labels, solvers_for
-from cce_ray.pseudo_labels.mappers import num_threads
+from cce_ray.pseudo_labels import Task, estimate_pseudo_labels, num_threads, solvers_for
 
 PAPER_STEPS: dict[int, tuple[float, ...]] = {2: (1, 10, 20)}
 OTHER_PAPER_STEPS: tuple[float, ...] = (0.1, 1, 5)

@@ -13,8 +13,7 @@ import numpy as np
 
 from cce_ray.experiments.solver_race.baselines import plain_slack_em
 from cce_ray.experiments.solver_race.stopwatch import median_seconds
-from cce_ray.pseudo_labels import estimate_pseudo_labels
-from cce_ray.pseudo_labels.kernels.jit import compiled
+from cce_ray.pseudo_labels import compiled, estimate_pseudo_labels
 
 # The least that an iteration with a warm start does to an entry of y, whatever the implementation: the terms
 # of h at the old slack, one Newton step, the terms at the new one. A term is one division and six products

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cce_ray.report.style import INK, MUTED, SERIES, dress, new_figure, to_png
+from cce_ray.report import INK, MUTED, SERIES, dress, new_figure, to_png
 
 HIGHEST = 20.0  # of the gap: what diverges leaves the picture
 PAPER_STYLES = ((MUTED, ":"), (MUTED, "--"), (MUTED, "-."), (INK, "-"))

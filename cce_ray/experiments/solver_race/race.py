@@ -12,9 +12,7 @@ from typing import Any, Literal, Protocol, final
 import numpy as np
 
 from cce_ray.experiments.solver_race.stopwatch import median_seconds, timed
-from cce_ray.pseudo_labels import PseudoLabels, estimate_pseudo_labels
-from cce_ray.pseudo_labels.certificate import certified_gap
-from cce_ray.pseudo_labels.problem import Problem
+from cce_ray.pseudo_labels import Problem, PseudoLabels, certified_gap, estimate_pseudo_labels
 
 OBJECTIVE = "cce_plus"
 

@@ -13,8 +13,8 @@ from cce_ray.experiments.grid.cell import Cell
 from cce_ray.experiments.grid.data_columns import features
 from cce_ray.experiments.grid.grid import Grid, Quick, Row
 from cce_ray.metrics import hungarian_accuracy, merge_clusters
-from cce_ray.runs.seeds import CLUSTERS_FILE
-from cce_ray.training.embedding import standardized
+from cce_ray.runs import CLUSTERS_FILE
+from cce_ray.training import standardized
 
 COUNTS = (5, 10, 15, 20, 40)
 CLASSES = 10

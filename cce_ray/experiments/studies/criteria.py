@@ -24,13 +24,21 @@ from typing import Any
 import numpy as np
 
 from cce_ray.cli.console import RichListener
-from cce_ray.files.yaml_file import read_yaml
-from cce_ray.tuning import Options, Search, load_search, run_search
-from cce_ray.tuning.finals import read_outcome
-from cce_ray.tuning.objectives import OBJECTIVES, merit, value_of
-from cce_ray.tuning.publishing import SUMMARY_FILE
-from cce_ray.tuning.records import read_trials, trial_folder
-from cce_ray.tuning.study import SEARCH_FILE
+from cce_ray.files import read_yaml
+from cce_ray.tuning import (
+    OBJECTIVES,
+    SEARCH_FILE,
+    SUMMARY_FILE,
+    Options,
+    Search,
+    load_search,
+    merit,
+    read_outcome,
+    read_trials,
+    run_search,
+    trial_folder,
+    value_of,
+)
 
 CRITERIA = ("generalization", "silhouette", "mutual_information", "loss")
 ALONE = ("generalization", "silhouette", "stability", "mutual_information")
@@ -214,7 +222,7 @@ def main() -> None:
     """Read and render."""
     import torch
 
-    from cce_ray.tracking.environment import device_name, git_commit
+    from cce_ray.tracking import device_name, git_commit
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

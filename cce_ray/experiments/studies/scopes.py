@@ -62,8 +62,7 @@ def one_rank(rank: int, size: int, folder: str, run: str, overrides: list[str]) 
     from cce_ray.data import load_dataset
     from cce_ray.metrics import clustering_scores
     from cce_ray.runs import load_run
-    from cce_ray.training import LocalContext, evaluate, train
-    from cce_ray.training.ranks import Alone, ProcessGroup, Ranks
+    from cce_ray.training import Alone, LocalContext, ProcessGroup, Ranks, evaluate, train
 
     if size > 1:
         meeting = f"file://{folder}/meeting"
@@ -119,7 +118,7 @@ def main() -> None:
         done = one_rank(wanted.rank, wanted.size, wanted.meet, wanted.data, wanted.overrides)
         sys.stdout.write(json.dumps(done) + "\n")
         return
-    from cce_ray.tracking.environment import device_name, git_commit
+    from cce_ray.tracking import device_name, git_commit
 
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for title, run, name in SETS:

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from cce_ray.report.style import SERIES, dress, new_figure, to_png
+from cce_ray.report import SERIES, dress, new_figure, to_png
 
 SEEDS = 6
 EM_ITERATIONS = (10, 30, 100, 300)

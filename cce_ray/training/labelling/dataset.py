@@ -9,12 +9,9 @@ import numpy as np
 import torch
 
 from cce_ray.config import RunConfig
-from cce_ray.data import Batches, Dataset
-from cce_ray.data.device.batches import to_device
+from cce_ray.data import Batches, Dataset, to_device
 from cce_ray.models import Classifier
-from cce_ray.pseudo_labels import PseudoLabels
-from cce_ray.pseudo_labels.problem import group_rows
-from cce_ray.pseudo_labels.solvers.spread import group_range
+from cce_ray.pseudo_labels import PseudoLabels, group_range, group_rows
 from cce_ray.training.context import RunContext
 from cce_ray.training.evaluation import predict
 from cce_ray.training.labelling.batch_probs import BatchProbs, Labelled

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 import torch
 
-from cce_ray.data.device.batches import to_device
+from cce_ray.data import to_device
 from cce_ray.models import Classifier
 from cce_ray.pseudo_labels import PseudoLabels
 from cce_ray.training.labelling.batch_probs import BatchProbs, Labelled

@@ -9,14 +9,20 @@ import numpy as np
 import torch
 
 from cce_ray.methods import MethodSettings
-from cce_ray.pseudo_labels import PseudoLabelSettings
-from cce_ray.pseudo_labels.checks import check_prior, start_rows
-from cce_ray.pseudo_labels.mappers import choose_mapper
-from cce_ray.pseudo_labels.problem import group_blocks
-from cce_ray.pseudo_labels.solvers.driver import Limits
-from cce_ray.pseudo_labels.solvers.em import OBJECTIVE
-from cce_ray.pseudo_labels.solvers.em_rows import EMRows, Rows
-from cce_ray.pseudo_labels.solvers.spread import GatheredRows, SpreadResult, estimate_spread
+from cce_ray.pseudo_labels import (
+    OBJECTIVE,
+    EMRows,
+    GatheredRows,
+    Limits,
+    PseudoLabelSettings,
+    Rows,
+    SpreadResult,
+    check_prior,
+    choose_mapper,
+    estimate_spread,
+    group_blocks,
+    start_rows,
+)
 from cce_ray.training.ranks import Ranks
 
 

@@ -8,8 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from cce_ray.config import RunConfig
-from cce_ray.data.device.batches import to_device
-from cce_ray.data.device.tensors import as_tensor
+from cce_ray.data import as_tensor, to_device
 from cce_ray.methods import labels_of
 from cce_ray.models import Classifier
 from cce_ray.training.context import Answer, Helper

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cce_ray.config import RunConfig
-from cce_ray.data.device.batches import to_device
+from cce_ray.data import to_device
 from cce_ray.models import Classifier
-from cce_ray.pseudo_labels.solvers.spread import group_range
+from cce_ray.pseudo_labels import group_range
 from cce_ray.training.labelling.batch_probs import BatchProbs, Labelled
 from cce_ray.training.labelling.held_rows import OwnRows, estimate_by_ranks
 from cce_ray.training.labelling.judging import judged
