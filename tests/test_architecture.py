@@ -1,6 +1,7 @@
 """The rooms of the package: who may import whom, and which heavy libraries stay where."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -110,6 +111,45 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     files = {module_of(path): path for path in FILES}
     imported = {module: (imports_of(path) & files.keys()) - {module} for module, path in files.items()}
     TopologicalSorter(imported).prepare()
+
+
+def face_of(room: str) -> set[str]:
+    """The names that a room exports: its `__all__`."""
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+    lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and named(node) == "__all__"]
+    return set(ast.literal_eval(lists[0])) if lists else set()
+
+
+def named(node: ast.Assign) -> str:
+    return node.targets[0].id if isinstance(node.targets[0], ast.Name) else ""
+
+
+FACES = {path.parent.name: face_of(path.parent.name) for path in PACKAGE.glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_other_rooms_are_entered_by_their_faces(path: Path) -> None:
+    """`from cce_ray.ROOM import NAME`, with NAME in the room's `__all__`; the console is a room of its own."""
+    own = path.relative_to(PACKAGE).parts[0]
+    for name in imports_of(path):
+        _, *parts = name.split(".")
+        if not name.startswith("cce_ray.") or parts[0] in (own, "cli") or parts[0] not in FACES:
+            continue
+        assert len(parts) == 1 or (len(parts) == 2 and parts[1] in FACES[parts[0]]), f"{path}: {name}"
+
+
+def test_a_lazy_name_is_no_module_of_its_room() -> None:
+    """Once imported, the module would take the place of the name."""
+    for room, exported in FACES.items():
+        text = (PACKAGE / room / "__init__.py").read_text(encoding="utf-8")
+        lazily = set(re.findall(r'"(\w+)"', text.partition("lazy(\n")[2].partition("__all__")[0]))
+        modules = {path.stem for path in (PACKAGE / room).glob("*.py")} & lazily & exported
+        assert modules == set(), f"{room}: {modules}"
+
+
+def test_no_file_is_longer_than_a_reader_holds_in_mind() -> None:
+    long = [str(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > 400]
+    assert long == []
 
 
 def test_the_loop_that_waits_for_ray_tasks_exists_once() -> None:

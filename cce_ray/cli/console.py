@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from cce_ray.runs import RunSummary
     from cce_ray.tuning import SearchSummary
 
-REFRESH_SECONDS = 0.25
-LINE_SECONDS = 10.0
+_REFRESH_SECONDS = 0.25
+_LINE_SECONDS = 10.0
 
 
 class RichListener(Listener):
@@ -40,13 +40,13 @@ class RichListener(Listener):
             transient=True,
         )
         self.task: TaskID | None = None
-        self.interval = REFRESH_SECONDS if self.console.is_terminal else LINE_SECONDS
+        self.interval = _REFRESH_SECONDS if self.console.is_terminal else _LINE_SECONDS
         self.title, self.shown_at, self.interrupted = "", 0.0, False
 
     def __enter__(self) -> RichListener:
         for number in (signal.SIGINT, signal.SIGTERM):  # schedulers send SIGTERM: an interruption too
             signal.signal(number, self.interrupt)
-        sys.unraisablehook = report_unraisable
+        sys.unraisablehook = _report_unraisable
         if self.console.is_terminal:
             self.progress.start()
         return self
@@ -93,7 +93,7 @@ class RichListener(Listener):
             self.note(f"{self.title}: step {step}/{total_steps}  {status}")
 
 
-def report_unraisable(problem: sys.UnraisableHookArgs) -> None:
+def _report_unraisable(problem: sys.UnraisableHookArgs) -> None:
     """Python's own report of a lost exception, but for interruptions, which are seen to."""
     if problem.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(problem)

@@ -12,15 +12,15 @@ import typer
 
 from cce_ray.cli.verbs import app
 
-INTERRUPTED = 130
-RESUME = "the same command goes on with --resume"
-INTERRUPTIONS = {
+_INTERRUPTED = 130
+_RESUME = "the same command goes on with --resume"
+_INTERRUPTIONS = {
     "predict": "nothing was written",
     "embed": "nothing was written",
     "experiment": "the same command goes on",
 }
 """What is said of these verbs; of all others RESUME."""
-REMEDIES = {
+_REMEDIES = {
     errno.ENOSPC: "make room on that disk and run again",
     errno.EDQUOT: "make room in your quota and run again",
     errno.EACCES: "get the right to it, or choose another place",
@@ -33,7 +33,7 @@ def one_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
-        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        remedy = f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
         text = f"{place}{error.strerror}{remedy}"
     return " ".join(text.split()) or error.__class__.__name__
 
@@ -57,12 +57,12 @@ def main() -> Any:
         sys.exit(2)
     except (SystemExit, KeyboardInterrupt) as end:
         # Typer turns most interruptions into an exit; one that strikes in typer's own code comes as it is.
-        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
             raise
-        remedy = INTERRUPTIONS.get(sys.argv[1] if len(sys.argv) > 1 else "", RESUME)
+        remedy = _INTERRUPTIONS.get(sys.argv[1] if len(sys.argv) > 1 else "", _RESUME)
         typer.echo(f"error: interrupted; {remedy}", err=True)
         # An interruption that passed through code run from text (dataclasses make their methods so) leaves
         # Python with a mark, and `python -m` would die of SIGINT instead of this exit code. Running any other
         # text takes the mark away.
         exec("")
-        sys.exit(INTERRUPTED)
+        sys.exit(_INTERRUPTED)

@@ -37,7 +37,7 @@ def bench_pseudo_labels(
     if json:
         typer.echo(jsonlib.dumps(report))
     else:
-        show_tables(tables(report), notes(report))
+        _show_tables(tables(report), notes(report))
 
 
 def experiment(
@@ -92,12 +92,12 @@ def experiment(
                 outcome, report = perform(name, run, replace(options, pool=pool), output, listener)
             reports.append(report)
             if not json:
-                show_tables(outcome.tables, outcome.notes)
+                _show_tables(outcome.tables, outcome.notes)
     if json:
         typer.echo(jsonlib.dumps({"experiments": reports}))
 
 
-def show_tables(tables: Sequence[TextTable], notes: Sequence[str]) -> None:
+def _show_tables(tables: Sequence[TextTable], notes: Sequence[str]) -> None:
     """Tables and what is to be said about them, never folded where nobody looks at a terminal."""
     from rich.console import Console
     from rich.table import Table

@@ -48,11 +48,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key = key.strip()
     if not separator or not key:
         raise ValueError(f"--set {text}: write it as key=value, for example --set optimizer.epochs=20")
-    return key, typed_value(value, accepted_types(key))
+    return key, typed_value(value, _accepted_types(key))
 
 
 @cache
-def accepted_types(key: str) -> frozenset[Any]:
+def _accepted_types(key: str) -> frozenset[Any]:
     """The types that a dotted key takes, of every data set, model and method that has it; str for a choice of
     texts; empty for an unknown key."""
     section, _, name = key.partition(".")

@@ -21,7 +21,7 @@ def explain(error: ValidationError, fields: Fields) -> str:
     """One line: dotted key, value, what is wanted; an unknown key with the nearest known one."""
     problems: dict[str, list[Any]] = {}
     for problem in error.errors(include_url=False):
-        problems.setdefault(key_of(problem, fields), []).append(problem)
+        problems.setdefault(_key_of(problem, fields), []).append(problem)
     found = [group[0]["type"] for group in problems.values()]
     place = found.index("extra_forbidden") if "extra_forbidden" in found else 0
     key, group = list(problems.items())[place]
@@ -29,7 +29,7 @@ def explain(error: ValidationError, fields: Fields) -> str:
     return describe(key, group, fields) + more
 
 
-def key_of(problem: Any, fields: Fields) -> str:
+def _key_of(problem: Any, fields: Fields) -> str:
     """The dotted key a problem is about, without what pydantic adds: discriminators, branches of unions."""
     location = [str(part) for part in problem["loc"]]
     if location and location[0] in REGISTRIES and len(location) > 1:

@@ -55,7 +55,7 @@ def assign_all(values: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
 def assign(values: dict[str, Any], key: str, value: Any) -> list[str]:
     """Set a dotted key; switching a name drops the keys which the new one does not have, and says so."""
     if is_name(key):
-        return switch(values, key.partition(".")[0], value)
+        return _switch(values, key.partition(".")[0], value)
     section, _, rest = key.partition(".")
     if not rest:
         values[section] = value
@@ -70,7 +70,7 @@ def assign(values: dict[str, Any], key: str, value: Any) -> list[str]:
     return []
 
 
-def switch(values: dict[str, Any], section: str, name: Any) -> list[str]:
+def _switch(values: dict[str, Any], section: str, name: Any) -> list[str]:
     """Set a section's name, keeping only the keys that belong to the new one."""
     current = section_of(values, section)
     before = current.get("name")

@@ -28,11 +28,11 @@ def typed_value(text: str, kinds: Set[Any]) -> Any:
     except Exception:  # whatever is not YAML, however deep, is text; the setting's own check refuses it
         return text
     if kinds and kinds <= {tuple[str, ...], NoneType} and value is not None:
-        return names_of(text)
+        return _names_of(text)
     return value
 
 
-def names_of(text: str) -> list[str]:
+def _names_of(text: str) -> list[str]:
     """The names in 'a, b' or '[a, b]', as typed; a JSON list of texts may hold names with commas."""
     with suppress(ValueError):
         names = json.loads(text)

@@ -62,6 +62,7 @@ DATASETS: dict[str, type[DataSettings]] = {
 
 __all__ = [
     "DATASETS",
+    "Arrays",
     "AugmentationSettings",
     "Batches",
     "DataSettings",

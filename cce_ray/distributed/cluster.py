@@ -17,8 +17,8 @@ from cce_ray.distributed.version import code_version
 from cce_ray.pseudo_labels import available_cores
 
 CONNECT_SECONDS = 5.0
-NODE_CHECK_SECONDS = 120.0
-LAUNCHER_FILE = Path("~/ray_bootstrap_config.yaml")
+_NODE_CHECK_SECONDS = 120.0
+_LAUNCHER_FILE = Path("~/ray_bootstrap_config.yaml")
 """What `ray up` leaves on the head of the cluster that it starts."""
 
 # For this process and what it starts; the user's own values win.
@@ -72,7 +72,7 @@ def connected(address: str | None = None) -> Iterator[Nodes]:
             )
         else:
             join(address)
-        yield nodes_of(ray, () if folder else nodes_to_come(LAUNCHER_FILE))
+        yield nodes_of(ray, () if folder else nodes_to_come(_LAUNCHER_FILE))
     finally:
         ray.shutdown()
         if folder:
@@ -178,17 +178,17 @@ def check_nodes(paths: Mapping[str, str]) -> None:
         .remote(list(paths))
         for node in others
     ]
-    answered, silent = ray.wait(tasks, num_returns=len(tasks), timeout=NODE_CHECK_SECONDS)
+    answered, silent = ray.wait(tasks, num_returns=len(tasks), timeout=_NODE_CHECK_SECONDS)
     if silent:
         raise ValueError(
-            f"--address: a node did not answer within {NODE_CHECK_SECONDS:g} s; see `ray status`"
+            f"--address: a node did not answer within {_NODE_CHECK_SECONDS:g} s; see `ray status`"
         )
     for answer in answered:
         with suppress(ray.exceptions.RayError):  # a node that was lost meanwhile will not be used either
-            check_node(ray.get(answer), paths)
+            _check_node(ray.get(answer), paths)
 
 
-def check_node(answer: tuple[str, str, list[str]], paths: Mapping[str, str]) -> None:
+def _check_node(answer: tuple[str, str, list[str]], paths: Mapping[str, str]) -> None:
     """ValueError if a node runs other code than this process, or does not see one of the paths."""
     host, version, missing = answer
     if version != code_version():

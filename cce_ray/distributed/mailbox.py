@@ -9,19 +9,19 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-Post = tuple[str, tuple[Any, ...]]
+_Post = tuple[str, tuple[Any, ...]]
 """What it is ("epoch", "step" or "note") and what there is to say."""
 
 
 class _Mailbox:
     def __init__(self) -> None:
-        self._posts: list[Post] = []
+        self._posts: list[_Post] = []
         self._answers: defaultdict[int, asyncio.Future[bool]] = defaultdict(asyncio.Future)
 
     async def put(self, kind: str, *content: Any) -> None:
         self._posts.append((kind, content))
 
-    async def drain(self) -> list[Post]:
+    async def drain(self) -> list[_Post]:
         posts, self._posts = self._posts, []
         return posts
 

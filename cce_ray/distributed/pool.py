@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Key = TypeVar("Key")
-LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
 """The longest that an interruption waits to be noticed."""
 RETRIES = 3
 """How often a run or a trial is started again that is lost with its process or node."""
@@ -101,7 +101,7 @@ class OnRay(Pool):
         import ray
 
         reserved = [self.reserved(work.runtime) for work in works]
-        task = ray.remote(done_there)
+        task = ray.remote(_done_there)
         tasks = (
             (task.options(**task_options(needs)).remote(work.do), place)
             for place, (work, needs) in enumerate(zip(works, reserved, strict=True))
@@ -123,7 +123,7 @@ class OnRay(Pool):
         return needs
 
 
-def done_there(do: Callable[[Listener], Any]) -> Any:
+def _done_there(do: Callable[[Listener], Any]) -> Any:
     """A task: nobody listens on a cluster's node, what is to be told travels in the result."""
     return do(Listener())
 
@@ -157,7 +157,7 @@ def collect_results(
     try:
         running.update(tasks)
         while running:
-            finished, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+            finished, _ = ray.wait(list(running), timeout=_LOOK_SECONDS)
             for task in finished:
                 key = running.pop(task)
                 yield key, result_of(task, describe(key), remedy)

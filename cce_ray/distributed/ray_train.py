@@ -28,8 +28,8 @@ from cce_ray.distributed.worker import Order, train_loop
 from cce_ray.files import read_record
 from cce_ray.runs import RESULT_FILE, Listener, RunSummary, SeedJob, SeedResult, open_folder, run_training
 
-POLL_SECONDS = 0.1
-KEPT_CHECKPOINTS = 2
+_POLL_SECONDS = 0.1
+_KEPT_CHECKPOINTS = 2
 
 
 def run_on_ray(
@@ -177,9 +177,9 @@ def fit(job: SeedJob, storage: RunStorage, order: Order) -> Any:
     thread.start()
     refusal: Exception | None = None
     while thread.is_alive():
-        thread.join(POLL_SECONDS)
-        refusal = hand_on(job, order.mailbox) or refusal
-    refusal = hand_on(job, order.mailbox) or refusal
+        thread.join(_POLL_SECONDS)
+        refusal = _hand_on(job, order.mailbox) or refusal
+    refusal = _hand_on(job, order.mailbox) or refusal
     if refusal:
         raise refusal
     if not found or isinstance(found[0], BaseException):
@@ -212,7 +212,7 @@ def result_of(config: RunConfig, storage: RunStorage, order: Order) -> Any:
             name=storage.name,
             storage_path=storage.root,
             failure_config=FailureConfig(max_failures=runtime.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=KEPT_CHECKPOINTS),
+            checkpoint_config=CheckpointConfig(num_to_keep=_KEPT_CHECKPOINTS),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -238,7 +238,7 @@ def failure(config: RunConfig, error: Any) -> Exception:
     )
 
 
-def hand_on(job: SeedJob, mailbox: Any) -> Exception | None:
+def _hand_on(job: SeedJob, mailbox: Any) -> Exception | None:
     """Pass the workers' posts to whoever listens. Workers that are judged wait for the answer to an epoch:
     they are told to end if the listener raises, and what it raised is returned for when they have."""
     import ray

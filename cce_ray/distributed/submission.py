@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CONNECT_SECONDS = 5.0
-DASHBOARD_PORT = 8265
-TOO_LARGE = "413"
+_DASHBOARD_PORT = 8265
+_TOO_LARGE = "413"
 """HTTP status of a working directory over the job server's 100 MiB."""
 
 
@@ -43,7 +43,7 @@ def submit(
     try:
         job = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": "."})
     except RuntimeError as error:
-        if TOO_LARGE in str(error):
+        if _TOO_LARGE in str(error):
             raise ValueError(
                 f"{Path.cwd()}: over 100 MiB, too large to send; name data in .rayignore"
             ) from None
@@ -61,15 +61,15 @@ def checked(address: str) -> str:
         address = f"http://{address}"
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"--address {address}: give the job server's, http://HOST:{DASHBOARD_PORT}")
+        raise ValueError(f"--address {address}: give the job server's, http://HOST:{_DASHBOARD_PORT}")
     try:
-        socket.create_connection((parts.hostname, parts.port or DASHBOARD_PORT), CONNECT_SECONDS).close()
+        socket.create_connection((parts.hostname, parts.port or _DASHBOARD_PORT), CONNECT_SECONDS).close()
     except OSError as error:
         raise ValueError(
             f"--address {address}: nothing answers there ({error.strerror or error}); start the cluster, or "
             "open the way to it with `ray dashboard cluster.yaml`"
         ) from None
-    return address if parts.port else f"{address}:{DASHBOARD_PORT}"
+    return address if parts.port else f"{address}:{_DASHBOARD_PORT}"
 
 
 def inside(file: Path) -> None:

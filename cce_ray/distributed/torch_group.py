@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.train.torch import TorchConfig
 
-SIOCGIFADDR = 0x8915
+_SIOCGIFADDR = 0x8915
 
 
 class GroupConfig(TorchConfig):
@@ -28,13 +28,13 @@ class GroupConfig(TorchConfig):
 
         class GroupBackend(base):  # type: ignore[misc,valid-type]
             def on_start(self, worker_group: Any, backend_config: Any) -> None:
-                worker_group.execute(choose_interface)
+                worker_group.execute(_choose_interface)
                 super().on_start(worker_group, backend_config)
 
         return GroupBackend
 
 
-def choose_interface() -> None:
+def _choose_interface() -> None:
     """Have gloo use the interface that carries this node's address in Ray, unless the user has named one."""
     address = ray.util.get_node_ip_address()
     for name, found in interfaces().items():
@@ -48,7 +48,7 @@ def interfaces() -> dict[str, str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         for _, name in socket.if_nameindex():
             try:
-                answer = fcntl.ioctl(asked.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()))
+                answer = fcntl.ioctl(asked.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()))
             except OSError:
                 continue
             found[name] = socket.inet_ntoa(answer[20:24])

@@ -33,7 +33,7 @@ from cce_ray.training import (
     save_checkpoint,
 )
 
-PROGRESS_SECONDS = 0.25
+_PROGRESS_SECONDS = 0.25
 """A post of running metrics at most so often."""
 
 
@@ -90,7 +90,7 @@ class RayContext:
 
     def progress(self, step: int, total_steps: int, metrics: Callable[[], Mapping[str, float]]) -> None:
         """To the driver, a few times a second at most."""
-        if time.monotonic() - self.posted >= PROGRESS_SECONDS:
+        if time.monotonic() - self.posted >= _PROGRESS_SECONDS:
             self.posted = time.monotonic()
             self.post("step", step, total_steps, dict(metrics()))
 
@@ -131,10 +131,10 @@ def train_loop(order: dict[str, Any]) -> dict[str, str]:
     if problems or config is None or dataset is None:
         return {"error": problems[0]}
     context = RayContext(
-        device=device_of(config),
+        device=_device_of(config),
         ranks=ranks,
         helper=EMTasks() if wanted.beside else None,
-        holders=holders_of(config),
+        holders=_holders_of(config),
         judge=ray.get(wanted.judge) if wanted.judge else None,
         mailbox=wanted.mailbox,
         latest={},
@@ -150,7 +150,7 @@ def train_loop(order: dict[str, Any]) -> dict[str, str]:
     return {"error": ""}
 
 
-def holders_of(config: RunConfig) -> Holders | None:
+def _holders_of(config: RunConfig) -> Holders | None:
     """Actors for the labels of the whole data set, one a thread of the worker, which waits meanwhile."""
     wanted = config.pseudo_labels
     return EMHolders(config.runtime.threads) if (wanted.scope, wanted.backend) == ("dataset", "ray") else None
@@ -174,7 +174,7 @@ def prepared(order: Order) -> tuple[RunConfig | None, Dataset | None, str]:
                 "install the same code on every node"
             )
         config = RunConfig.model_validate(order.config)
-        check_device(config)
+        _check_device(config)
         return config, ray.get(order.dataset), ""
     except (ValueError, OSError, RaySystemError) as error:
         # Data that this node does not see fail where Ray unpickles them, with the reason in the last line.
@@ -182,13 +182,13 @@ def prepared(order: Order) -> tuple[RunConfig | None, Dataset | None, str]:
         return None, None, text if host() in text else f"{text} (on {host()})"
 
 
-def check_device(config: RunConfig) -> None:
+def _check_device(config: RunConfig) -> None:
     """ValueError if the worker was given no GPU that it needs."""
     if config.runtime.gpus_per_worker and not torch.cuda.is_available():
         raise ValueError("runtime.gpus_per_worker: torch finds no GPU; install its CUDA build on every node")
 
 
-def device_of(config: RunConfig) -> torch.device:
+def _device_of(config: RunConfig) -> torch.device:
     """The GPU that Ray assigned to this worker, or the CPU."""
     from ray.train.torch import get_device
 

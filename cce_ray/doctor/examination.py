@@ -17,7 +17,7 @@ from cce_ray.doctor.software import LIBRARIES, cuda, library, package, python
 from cce_ray.doctor.stores import data_sets, mlflow_store
 from cce_ray.doctor.table import show
 
-RAY_DISK_LIMIT = 0.95
+_RAY_DISK_LIMIT = 0.95
 """Ray puts no more objects on a disk that is fuller."""
 
 
@@ -58,7 +58,7 @@ def run_checks(
         "memory": memory,
         "shared memory": partial(shared_memory, Path("/dev/shm")),
         "working folder": lambda: disk("working folder", Path.cwd()),
-        "/tmp": lambda: disk("/tmp", Path("/tmp"), RAY_DISK_LIMIT),
+        "/tmp": lambda: disk("/tmp", Path("/tmp"), _RAY_DISK_LIMIT),
         "ray address": partial(ray_address, address),
         "ray token": partial(ray_token, address),
         "mlflow store": partial(mlflow_store, tracking_uri),

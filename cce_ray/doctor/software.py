@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 LIBRARIES = ("ray", "torch", "torchvision", "numba", "optuna", "mlflow", "scipy", "scikit-learn")
-INSTALL = "pip install" if util.find_spec("pip") else "uv pip install"
+_INSTALL = "pip install" if util.find_spec("pip") else "uv pip install"
 
 
-def requirement(name: str) -> Requirement:
+def _requirement(name: str) -> Requirement:
     """What the installed package wants of a library; any version where it is not installed."""
     from packaging.requirements import Requirement
 
@@ -54,26 +54,26 @@ def package() -> Check:
         installed = metadata.version("cce_ray")
     if installed == __version__:
         return Check("cce_ray", True, found)
-    return Check("cce_ray", None, f"{found}, installed is {installed}", f"{INSTALL} -e REPOSITORY")
+    return Check("cce_ray", None, f"{found}, installed is {installed}", f"{_INSTALL} -e REPOSITORY")
 
 
 def library(name: str) -> Check:
     """Whether a library is there, within its bounds; torchvision also beside the torch it was made for."""
     from packaging.requirements import Requirement
 
-    wanted = requirement(name)
+    wanted = _requirement(name)
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Check(name, False, "not installed", f'{INSTALL} "{wanted}"')
+        return Check(name, False, "not installed", f'{_INSTALL} "{wanted}"')
     if not wanted.specifier.contains(version, prereleases=True):
-        return Check(name, False, f"{version}, wanted is {wanted.specifier}", f'{INSTALL} "{wanted}"')
+        return Check(name, False, f"{version}, wanted is {wanted.specifier}", f'{_INSTALL} "{wanted}"')
     if name == "torchvision":
         torch = metadata.version("torch")
         for needed in map(Requirement, metadata.requires(name) or []):
             if needed.name == "torch" and not needed.specifier.contains(torch, prereleases=True):
                 found = f"{version}, made for torch{needed.specifier} and not {torch}"
-                return Check(name, False, found, f"{INSTALL} --upgrade torch torchvision")
+                return Check(name, False, found, f"{_INSTALL} --upgrade torch torchvision")
     return Check(name, True, version)
 
 

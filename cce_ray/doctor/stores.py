@@ -29,7 +29,7 @@ def mlflow_store(uri: str | None) -> Check:
     output = Path("cce_output").absolute()
     try:
         location = locate(uri, output / ".doctor")
-        try_out(location)
+        _try_out(location)
     except ValueError as error:
         if given:
             return broken(name, str(error).removeprefix("tracking.uri: "))
@@ -43,7 +43,7 @@ def mlflow_store(uri: str | None) -> Check:
     return Check(name, True, f"runs go to {location.shown}")
 
 
-def try_out(location: Location) -> None:
+def _try_out(location: Location) -> None:
     """`check` without a trace: an empty database and folders that were not there before go again."""
     from cce_ray.tracking import check
 

@@ -133,14 +133,14 @@ def page(name: str, outcome: Outcome, report: Mapping[str, Any], options: Option
     parts += [
         "## How it was measured",
         f"Rendered by `{command}` at commit {commit_text(found['commit'])}, {found['date']}, in "
-        f"{seconds_text(report['seconds'])}. Hardware: {hardware_text(found)}. {versions_text(found)}.",
+        f"{_seconds_text(report['seconds'])}. Hardware: {hardware_text(found)}. {versions_text(found)}.",
     ]
     for heading, lines in outcome.details.items():
         parts += [f"<details><summary>{heading}</summary>", "\n".join(lines), "</details>"]
     return "\n\n".join(parts) + "\n"
 
 
-def seconds_text(seconds: float) -> str:
+def _seconds_text(seconds: float) -> str:
     """0.12 s, 3.4 s, 1250 s."""
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 

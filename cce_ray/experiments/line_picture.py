@@ -8,8 +8,8 @@ from typing import final
 
 from cce_ray.report import INK, SERIES, dress, new_figure, to_png
 
-SHIFT = 0.01
-MOST_TICKS = 10
+_SHIFT = 0.01
+_MOST_TICKS = 10
 
 
 @final
@@ -57,7 +57,7 @@ def line_picture(panels: Mapping[str, Lines], xlabel: str, ylabel: str, *, log: 
             )
         if log:
             axes.set_xscale("log")
-        if len(ticks) <= MOST_TICKS:
+        if len(ticks) <= _MOST_TICKS:
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         dress(axes, title, xlabel, ylabel if number == 1 else "", grid="both")
@@ -72,5 +72,5 @@ def shifted(values: Sequence[float], steps: float, ticks: Sequence[float], log: 
     """The places a little to the side, by `steps` times a hundredth of the axis: bars stay apart."""
     first, last = ticks[0], ticks[-1]
     if log:
-        return [value * (last / first) ** (SHIFT * steps) for value in values]
-    return [value + (last - first) * SHIFT * steps for value in values]
+        return [value * (last / first) ** (_SHIFT * steps) for value in values]
+    return [value + (last - first) * _SHIFT * steps for value in values]

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, final
 
 import yaml
 
-MAX_YAML_VALUES = 100_000
+_MAX_YAML_VALUES = 100_000
 """Values of a YAML file, those of its aliases counted wherever they are used."""
 
 
@@ -16,17 +16,17 @@ class UniqueKeyLoader(yaml.SafeLoader):
     """Refuses what YAML would silently drop, or blow up.
 
     These are a key that occurs twice in one mapping, aliases that contain themselves or multiply beyond
-    `MAX_YAML_VALUES`, keys and texts that cannot be printed, and integers beyond 64 bits.
+    `_MAX_YAML_VALUES`, keys and texts that cannot be printed, and integers beyond 64 bits.
     """
 
     def get_single_node(self) -> yaml.Node | None:
         """The document's node, whose aliases are harmless."""
         node: yaml.Node | None = super().get_single_node()
-        if node is not None and _expanded_size(node, {}) > MAX_YAML_VALUES:
+        if node is not None and _expanded_size(node, {}) > _MAX_YAML_VALUES:
             raise yaml.constructor.ConstructorError(
                 None,
                 None,
-                f"its aliases (*) make more than {MAX_YAML_VALUES} values; write out what is needed",
+                f"its aliases (*) make more than {_MAX_YAML_VALUES} values; write out what is needed",
             )
         return node
 

@@ -15,7 +15,7 @@ def prediction_divergence(logits: torch.Tensor, changed_logits: torch.Tensor) ->
     return (log_probs.exp() * (log_probs - changed)).sum(-1)
 
 
-def adversarial_direction(
+def _adversarial_direction(
     inputs: torch.Tensor,
     logits: torch.Tensor,
     predict: Predict,
@@ -58,7 +58,7 @@ def virtual_adversarial_loss(
         start: (B, ...) random directions, from which the adversarial ones are found; their length is ignored.
         radius, probe: lengths in the units of the inputs.
     """
-    found = adversarial_direction(inputs, logits, predict, start=start, probe=probe, iterations=iterations)
+    found = _adversarial_direction(inputs, logits, predict, start=start, probe=probe, iterations=iterations)
     return prediction_divergence(logits, predict(inputs + radius * found))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cce_ray.pseudo_labels import PseudoLabels, PseudoLabelSettings
 
 
-MARGINAL_TOLERANCE = 1e-3
+_MARGINAL_TOLERANCE = 1e-3
 """Relative error of the clusters' shares at which the scaling ends (theirs is 0.1)."""
 
 
@@ -47,7 +47,7 @@ class SeLa(PseudoLabelled):
             sharpness=self.sharpness,
             known_labels=known_labels,
             max_iterations=settings.max_iterations,
-            tolerance=max(settings.tolerance, MARGINAL_TOLERANCE),
+            tolerance=max(settings.tolerance, _MARGINAL_TOLERANCE),
         )
         return uncertified(hardened(plan), probs, iterations, error)
 

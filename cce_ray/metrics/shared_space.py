@@ -13,10 +13,10 @@ RIDGE = 1.0
 """Penalty of the linear probe on standardised columns, against a sum over the points."""
 MOST_POINTS = 10_000
 """More points are sampled: the probe's accuracy is known to 1 % by then."""
-MOST_PAIRED = 2_000
+_MOST_PAIRED = 2_000
 """Points between which all distances are taken, for the silhouette."""
 
-IMAGE_COMPONENTS = 50
+_IMAGE_COMPONENTS = 50
 """Principal components of the pixels in which labellings of images are judged."""
 
 
@@ -93,7 +93,7 @@ def make_shared_space(rows: np.ndarray, embedding: np.ndarray) -> SharedSpace:
     deviation = values.std(0)
     unit = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
     values = (values - values.mean(0)) * unit
-    return SharedSpace(rows, values, _solved(values), _distances(values[:MOST_PAIRED]))
+    return SharedSpace(rows, values, _solved(values), _distances(values[:_MOST_PAIRED]))
 
 
 def _folds(count: int) -> list[slice]:
@@ -124,7 +124,7 @@ def principal_components(values: np.ndarray) -> np.ndarray:
     """(n, 50) float32: the first principal components of the pixels (n, D), fewer if there are no more."""
     from sklearn.decomposition import PCA
 
-    count = min(IMAGE_COMPONENTS, *values.shape)
+    count = min(_IMAGE_COMPONENTS, *values.shape)
     found: np.ndarray = PCA(count, svd_solver="randomized", random_state=0).fit_transform(values)
     return found.astype(np.float32)
 

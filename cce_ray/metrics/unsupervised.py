@@ -8,10 +8,10 @@ USED_SHARE = 0.1
 FEW_USED = 0.5
 """A run with at most this share of its clusters in use counts as collapsed."""
 
-GIANT = 0.6
+_GIANT = 0.6
 """A run counts as collapsed if one cluster's share is this far from 1/K to 1 (0.8 for K=2, 0.64 for K=10)."""
 
-UNDECIDED = 0.1
+_UNDECIDED = 0.1
 """A run counts as collapsed if the mean confidence is less than this far on the way from 1/K to 1."""
 
 # Imbalance comes first: an imbalanced run is often undecided too, and its remedies are the opposite ones.
@@ -66,10 +66,10 @@ def collapse_warning(sizes: np.ndarray, confidence: float) -> str | None:
     reasons = []
     if used <= FEW_USED * num_clusters:
         reasons.append(f"only {used} of {num_clusters} clusters are in use")
-    if largest >= _between(num_clusters, GIANT):
+    if largest >= _between(num_clusters, _GIANT):
         reasons.append(f"one cluster holds {largest:.0%} of the points")
     remedies = _AGAINST_IMBALANCE if reasons else _AGAINST_INDECISION
-    if confidence < _between(num_clusters, UNDECIDED):
+    if confidence < _between(num_clusters, _UNDECIDED):
         reasons.append(f"the mean confidence is {confidence:.2f} (undecided is {1 / num_clusters:.2f})")
     if not reasons:
         return None

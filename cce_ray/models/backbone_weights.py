@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cce_ray.files import read_tensors
 
-PREFIXES = ("module.", "backbone.")
+_PREFIXES = ("module.", "backbone.")
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:
@@ -47,7 +47,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     found = {}
     for key, value in content.items() if isinstance(content, Mapping) else ():
         name = str(key)
-        for prefix in PREFIXES:
+        for prefix in _PREFIXES:
             name = name.removeprefix(prefix)
         if isinstance(value, Tensor):
             found[name] = value

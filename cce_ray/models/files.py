@@ -15,7 +15,7 @@ from cce_ray.models.model_settings import ModelSettings
 from cce_ray.models.registry import MODELS
 
 FORMAT = "cce_ray.model"
-VERSION = 1
+_VERSION = 1
 
 
 def save_classifier(
@@ -35,7 +35,7 @@ def save_classifier(
     """
     content = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": _VERSION,
         # Not where its first weights came from: the file need not be there any more.
         "settings": json.dumps(settings.model_dump(mode="json", exclude={"weights"})),
         "metadata": json.dumps(metadata),
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
     version = content.get("version")
     if not isinstance(version, int):
         raise ValueError(f"model: '{path}' is damaged (it has no version); train again")
-    if version > VERSION:
+    if version > _VERSION:
         raise ValueError(
             f"model: '{path}' was written by a newer cce_ray; upgrade with 'pip install -U cce_ray'"
         )

@@ -14,7 +14,7 @@ from cce_ray.models.classifier import Classifier
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH_SIZE = 1024
+_BATCH_SIZE = 1024
 
 
 @final
@@ -115,6 +115,6 @@ class Model:
     def _probabilities(self, array: np.ndarray) -> Iterator[np.ndarray]:
         device = self.classifier.shift.device
         with torch.inference_mode():
-            for start in range(0, len(array), BATCH_SIZE):
-                batch = torch.from_numpy(np.ascontiguousarray(array[start : start + BATCH_SIZE]))
+            for start in range(0, len(array), _BATCH_SIZE):
+                batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _BATCH_SIZE]))
                 yield torch.softmax(self.classifier(batch.to(device)).float(), -1).cpu().numpy()

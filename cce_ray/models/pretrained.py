@@ -18,8 +18,8 @@ from cce_ray.models.weight_files import default_file, fingerprint, load_weights,
 
 CLASSES = 1000
 """Of ImageNet: by their number the last layer is known, whatever a family calls it."""
-ODD_ONES = ("googlenet", "inception_v3")
-ODD_OPTIONS = {"init_weights": False, "aux_logits": False, "transform_input": True}
+_ODD_ONES = ("googlenet", "inception_v3")
+_ODD_OPTIONS = {"init_weights": False, "aux_logits": False, "transform_input": True}
 """Theirs: a quick start, no classifiers for training only, the normalisation that their weights want."""
 
 
@@ -109,7 +109,7 @@ def load_pretrained(
 
 def _headless(name: str, image_size: int) -> tuple[nn.Module, str]:
     """The network, its last layer gone, and the name of its child that held this layer."""
-    options: dict[str, Any] = dict(ODD_OPTIONS) if name in ODD_ONES else {}
+    options: dict[str, Any] = dict(_ODD_OPTIONS) if name in _ODD_ONES else {}
     if name.startswith("vit_"):
         options["image_size"] = image_size  # the positions that it learns are counted
     with torch.random.fork_rng(devices=[]):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-LARGEST_SMALL_SIDE = 64
+_LARGEST_SMALL_SIDE = 64
 
 
 @final
@@ -31,7 +31,7 @@ class ResNet18(ModelSettings):
 
         require_image(self.name, input_shape, smallest_side=8)
         backbone = resnet18(weights=None)
-        small = self.stem == "small" or (self.stem == "auto" and max(input_shape[1:]) <= LARGEST_SMALL_SIDE)
+        small = self.stem == "small" or (self.stem == "auto" and max(input_shape[1:]) <= _LARGEST_SMALL_SIDE)
         kernel, stride, padding = (3, 1, 1) if small else (7, 2, 3)
         backbone.conv1 = nn.Conv2d(input_shape[0], 64, kernel, stride, padding, bias=False)
         nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")

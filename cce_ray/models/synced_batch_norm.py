@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 # From so many values in a plane on, sums over planes take a third of the time of torch's own kernel.
-LARGE_PLANE = 16
+_LARGE_PLANE = 16
 
 
 def sync_batch_norms(model: nn.Module) -> nn.Module:
@@ -39,7 +39,7 @@ def sync_batch_norms(model: nn.Module) -> nn.Module:
     if any(parameter.is_cuda for parameter in model.parameters()):
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for layer in model.modules():
-        if type(layer) in PLAIN:
+        if type(layer) in _PLAIN:
             layer.__class__ = SyncedBatchNorm
     return model
 
@@ -91,7 +91,7 @@ def moments(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     count, plane = samples.numel() // samples.shape[1], samples[0, 0].numel()
     dtype = torch.promote_types(samples.dtype, torch.float32)
-    if plane >= LARGE_PLANE and samples.is_contiguous() and samples.dtype == dtype:
+    if plane >= _LARGE_PLANE and samples.is_contiguous() and samples.dtype == dtype:
         rows = samples.flatten(2)
         mean = rows.sum(dim=2).double().sum(dim=0) / count
         deviations = rows - mean.to(dtype)[:, None]

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from cce_ray.files import read_tensors
 
-WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model")
 """Entries of a checkpoint under which the weights may lie."""
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Classifiers of GoogLeNet and Inception that only training uses."""
-DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
+_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)")
 """How torchvision's own DenseNet files still spell norm1 and conv1."""
 
 
@@ -56,14 +56,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     content = _content(path)
     if isinstance(content, Mapping) and str(content.get("format")).startswith("cce_ray."):
         raise ValueError(f"--weights: '{path}' was written by cce_ray; give it as --backbone '{path}'")
-    for wrapper in WRAPPERS:
+    for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     tensors = content.items() if isinstance(content, Mapping) else ()
     state = {str(key).removeprefix("module."): value for key, value in tensors if isinstance(value, Tensor)}
     if not state:
         raise ValueError(
-            f"--weights: '{path}' holds no tensors by name, nor under {' or '.join(WRAPPERS)}; save the "
+            f"--weights: '{path}' holds no tensors by name, nor under {' or '.join(_WRAPPERS)}; save the "
             "network's state_dict()"
         )
     return state
@@ -83,7 +83,7 @@ def load_weights(
         ValueError: naming the first tensor that has another shape, is missing, or has no place.
     """
     # Without a version torch's modules understand the names of earlier ones, except MNASNet, which insists.
-    renamed = OrderedDict((DENSENET_KEY.sub(r"\1", key), tensor) for key, tensor in state.items())
+    renamed = OrderedDict((_DENSENET_KEY.sub(r"\1", key), tensor) for key, tensor in state.items())
     renamed._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
     own = network.state_dict()
     for key, tensor in own.items():
@@ -94,7 +94,7 @@ def load_weights(
     if missing:
         told = f"{missing[0]} {tuple(own[missing[0]].shape)} is missing there"
         raise ValueError(_misfit(path, name, told, missing[0]))
-    left = [key for key in unexpected if not key.startswith((f"{head}.", *AUXILIARY))]
+    left = [key for key in unexpected if not key.startswith((f"{head}.", *_AUXILIARY))]
     if left:
         told = f"{left[0]} {tuple(renamed[left[0]].shape)} has no place in {name}"
         raise ValueError(_misfit(path, name, told, left[0]))

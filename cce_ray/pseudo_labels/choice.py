@@ -51,12 +51,12 @@ def choose_solver(problem: Problem, objective: str, gap_tolerance: float | None)
         return "exact" if able else "pgd"
     if small and problem.fairness_weight <= _LIGHT and problem.num_clusters <= _FEW:
         return "pgd"
-    if able and exact_seconds(problem, gap_tolerance) < em_accelerated_seconds(problem, gap_tolerance):
+    if able and _exact_seconds(problem, gap_tolerance) < _em_accelerated_seconds(problem, gap_tolerance):
         return "exact"
     return "em_accelerated"
 
 
-def exact_seconds(problem: Problem, gap: float) -> float:
+def _exact_seconds(problem: Problem, gap: float) -> float:
     """About what it takes on one thread: calls, passes over the rows, outer products, Cholesky."""
     points, clusters = problem.num_points, problem.num_clusters
     iterations = 4.0 + 2.6 * math.log10(clusters) + max(0.0, -math.log10(max(gap, 1e-12)) - 3.0)
@@ -64,7 +64,7 @@ def exact_seconds(problem: Problem, gap: float) -> float:
     return iterations * (2.5e-4 + points * row + 2e-11 * clusters**3)
 
 
-def em_accelerated_seconds(problem: Problem, gap: float) -> float:
+def _em_accelerated_seconds(problem: Problem, gap: float) -> float:
     """About what it takes on one thread, with iterations as seen on softmax(N(0, 1))."""
     points, clusters = problem.num_points, problem.num_clusters
     growth = problem.fairness_weight**0.55 * clusters**0.3

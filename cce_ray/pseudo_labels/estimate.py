@@ -84,7 +84,7 @@ def estimate_pseudo_labels(
     check_slack(prior_slack)
     limits = check_limits(max_iterations, tolerance, gap_tolerance)
     if choose_backend(backend, probs, solver, Task(objective, prior_slack, gap_tolerance)) == "gpu":
-        return estimate_on_device(probs, fairness_weight, prior, limits, known_labels, init)
+        return _estimate_on_device(probs, fairness_weight, prior, limits, known_labels, init)
     array, restore = to_array(probs, "probs")
     problem = check_problem(array, fairness_weight, objective, prior, prior_slack, known_labels)
     solver_type = _choose_solver(solver, problem, objective, gap_tolerance)
@@ -119,7 +119,7 @@ def _finished(labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return normalised.astype(dtype, copy=False)
 
 
-def estimate_on_device(
+def _estimate_on_device(
     probs: Any, fairness_weight: float, prior: Any, limits: Limits, known_labels: Any, init: Any
 ) -> PseudoLabels:
     """EM on the device of `probs`, a tensor. The host waits for it once, to look at the values of σ; the

@@ -17,7 +17,7 @@ Work = Callable[[int, int, int], None]
 BlockKernel = Callable[..., None]
 
 # Entries of y (M·K) from which a second thread gains more than its hand-over costs (2 cores, EM).
-THREADS_EDGE = 100_000
+_THREADS_EDGE = 100_000
 
 
 class Mapper(Protocol):
@@ -97,7 +97,7 @@ MAPPERS: dict[str, Callable[[], Mapper]] = {"inline": Inline, "threads": Threads
 
 
 def choose_mapper(backend: str, num_entries: int) -> Mapper:
-    """The mapper of `backend`; "auto" takes threads from `THREADS_EDGE` entries on."""
+    """The mapper of `backend`; "auto" takes threads from `_THREADS_EDGE` entries on."""
     if backend == "auto":
-        backend = "threads" if num_entries >= THREADS_EDGE and num_threads() > 1 else "inline"
+        backend = "threads" if num_entries >= _THREADS_EDGE and num_threads() > 1 else "inline"
     return MAPPERS[backend]()

@@ -39,7 +39,7 @@ class Objective:
     """KL(ȳ‖u) is infinite where u_k = 0; KL(u‖ȳ) does not look there."""
 
 
-def reverse_fairness(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> float:
+def _reverse_fairness(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> float:
     """λ (KL(v‖ȳ) - Σ u_k ln u_k), which is -λ Σ u_k ln ȳ_k without slack: the fairness of (11) without its
     constant; infinite for an empty wanted class."""
     if slack == 0:
@@ -66,7 +66,7 @@ def reverse_prices(mean: Vector, prior: Vector, weight: float, slack: float = 0.
     return prices
 
 
-def forward_fairness(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> float:
+def _forward_fairness(mean: Vector, prior: Vector, weight: float, slack: float = 0.0) -> float:
     """λ KL(ȳ‖v) of (10) and (5), v = u without slack."""
     shares = wanted_shares(np.maximum(mean, EMPTY_SHARE), prior, slack)
     return float(weight * np.sum(mean * np.log(np.maximum(mean, MEAN_FLOOR) / shares)))
@@ -82,19 +82,19 @@ def forward_prices(mean: Vector, prior: Vector, weight: float, slack: float = 0.
     return prices
 
 
-def no_correction(mean: Vector, prior: Vector, weight: float) -> float:
+def _no_correction(mean: Vector, prior: Vector, weight: float) -> float:
     """The fairness terms of the certificate cancel at the prices λ u_k / ȳ_k."""
     return 0.0
 
 
-def forward_correction(mean: Vector, prior: Vector, weight: float) -> float:
+def _forward_correction(mean: Vector, prior: Vector, weight: float) -> float:
     """pᵀȳ + λ KL(ȳ‖u) + λ ln Σ u_k e^(-p_k/λ) at `forward_prices`: λ (KL(ȳ‖q) + ln Σ q), q the floored ȳ."""
     floored = np.maximum(mean, EMPTY_SHARE)
     divergence = np.sum(mean * np.log(np.maximum(mean, MEAN_FLOOR) / floored))
     return float(weight * (divergence + np.log(floored.sum())))
 
 
-def reverse_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -> float:
+def _reverse_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -> float:
     """-λ Σ u_k ln ȳ_k + pᵀȳ - (λ Σ u_k ln(p_k / (λ u_k)) + λ); infinite for p that bounds nothing."""
     wanted = prior > 0
     if prices.min() < 0 or prices[wanted].min() <= 0:
@@ -103,7 +103,7 @@ def reverse_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -
     return float(prices @ mean - weight - weight * (prior[wanted] @ np.log(ratio)))
 
 
-def forward_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -> float:
+def _forward_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -> float:
     """λ KL(ȳ‖u) + pᵀȳ + λ ln Σ u_k e^(-p_k/λ)."""
     exponents = -prices / weight
     peak = exponents.max()
@@ -114,10 +114,12 @@ def forward_excess(mean: Vector, prices: Vector, prior: Vector, weight: float) -
 
 OBJECTIVES: dict[str, Objective] = {
     "cce_plus": Objective(
-        "collision", reverse_fairness, reverse_prices, no_correction, reverse_excess, False
+        "collision", _reverse_fairness, reverse_prices, _no_correction, _reverse_excess, False
     ),
-    "cce": Objective("collision", forward_fairness, forward_prices, forward_correction, forward_excess, True),
+    "cce": Objective(
+        "collision", _forward_fairness, forward_prices, _forward_correction, _forward_excess, True
+    ),
     "shannon": Objective(
-        "shannon", forward_fairness, forward_prices, forward_correction, forward_excess, True
+        "shannon", _forward_fairness, forward_prices, _forward_correction, _forward_excess, True
     ),
 }

@@ -33,7 +33,7 @@ def next_prior(prior: np.ndarray, probs: np.ndarray, *, rate: float, floor: floa
     """
     target = probs.mean(axis=0, dtype=np.float64)
     low = np.full(len(prior), max(floor / len(prior), EMPTY_SHARE))
-    return nearest_shares(np.maximum(prior + rate * (target - prior), low), low, np.ones(len(prior)))
+    return _nearest_shares(np.maximum(prior + rate * (target - prior), low), low, np.ones(len(prior)))
 
 
 def wanted_shares(mean: np.ndarray, prior: np.ndarray, slack: float) -> np.ndarray:
@@ -47,10 +47,10 @@ def wanted_shares(mean: np.ndarray, prior: np.ndarray, slack: float) -> np.ndarr
     if slack == 0:
         return prior
     low, high = np.maximum(prior * (1.0 - slack), 0.0), np.minimum(prior * (1.0 + slack), 1.0)
-    return nearest_shares(mean, low, high)
+    return _nearest_shares(mean, low, high)
 
 
-def nearest_shares(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _nearest_shares(mean: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The shares v, low <= v <= high, with sum one, that are nearest to ȳ.
 
     Nearest in KL(v‖ȳ) and in KL(ȳ‖v) alike: both have v_k = clip(c ȳ_k, low_k, high_k) as their condition of

@@ -32,7 +32,7 @@ START_FLOOR = 1e-8
 
 # Blocks are added up in groups, at most so many, which is all that travels where a problem is spread over
 # processes. Changing this constant changes the last bits of large problems.
-MOST_GROUPS = 256
+_MOST_GROUPS = 256
 
 
 def blocks_of(num_points: int) -> int:
@@ -42,7 +42,7 @@ def blocks_of(num_points: int) -> int:
 
 def group_blocks(num_points: int) -> int:
     """Blocks of a group."""
-    return -(-blocks_of(num_points) // MOST_GROUPS)
+    return -(-blocks_of(num_points) // _MOST_GROUPS)
 
 
 def group_rows(num_points: int) -> int:

@@ -11,7 +11,7 @@ from cce_ray.report.style import INK, PALE, SERIES, dress, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS = (
+_PANELS = (
     ("Loss", ("loss/",)),
     ("Scores against the labels", ("train/", "score/")),
     ("Clusters in use", ("clusters/used",)),
@@ -27,7 +27,7 @@ def curves(histories: Mapping[int, History], kept_seed: int) -> Figure | None:
     """One panel per quantity: the kept seed in colour, other seeds pale behind it. None without any epoch."""
     history = histories.get(kept_seed, ())
     keys = list(dict.fromkeys(key for epoch in history for key in epoch))
-    panels = [(title, [k for k in keys if k.startswith(prefixes)]) for title, prefixes in PANELS]
+    panels = [(title, [k for k in keys if k.startswith(prefixes)]) for title, prefixes in _PANELS]
     panels = [(title, found) for title, found in panels if found]
     if not panels:
         return None

@@ -13,7 +13,7 @@ from cce_ray.report.style import INK, MUTED, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CLUSTERS = 100
+_MOST_CLUSTERS = 100
 _IMAGES_IN_ALL, _FEWEST, _MOST = 600, 4, 10
 _LARGEST_TILE, _LARGEST_TILE_OF_MANY, _MANY = 64, 32, 40
 _ROW_GAP, _PAPER = 2, 255
@@ -36,7 +36,7 @@ def exemplars(result: ReportInput) -> list[Exemplars]:
 
     Ten on each side, fewer where there are many clusters.
     """
-    shown = np.argsort(-result.sizes, kind="stable")[:MOST_CLUSTERS]
+    shown = np.argsort(-result.sizes, kind="stable")[:_MOST_CLUSTERS]
     each = int(np.clip(_IMAGES_IN_ALL // (2 * len(shown)), _FEWEST, _MOST))
     found = []
     for cluster in np.sort(shown[result.sizes[shown] > 0]):

@@ -29,7 +29,7 @@ def page(
         "report.html.j2",
         result=result,
         headlines=headlines(result),
-        clusters=cluster_rows(result, found, images),
+        clusters=_cluster_rows(result, found, images),
         hidden=int((result.sizes > 0).sum()) - len(found),
         config=sections(result.config),
         figures={name: data_uri(png) for name, png in figures.items()},
@@ -68,7 +68,9 @@ def headlines(result: ReportInput) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def cluster_rows(result: ReportInput, found: list[Exemplars], images: list[Pictures]) -> list[dict[str, Any]]:
+def _cluster_rows(
+    result: ReportInput, found: list[Exemplars], images: list[Pictures]
+) -> list[dict[str, Any]]:
     """What the page says of each cluster of ``found``."""
     rows = []
     for number, exemplar in enumerate(found):

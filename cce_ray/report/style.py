@@ -19,7 +19,7 @@ INK, MUTED, GRID, ACCENT, GOOD, BAD, PALE = (
     "#cbd2d9",
 )
 SERIES = (ACCENT, "#e76f51", "#2a9d8f", "#8e6bbf", "#d19a1c", "#5c677d")
-DPI = 130
+_DPI = 130
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -29,7 +29,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     engine = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09, wspace=0.02, hspace=0.03)
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=engine, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=engine, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

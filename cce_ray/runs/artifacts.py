@@ -49,12 +49,12 @@ def write_artifacts(
         device=device,
     )
     files = write_report(
-        folder, result=report_input(config, dataset, summary, results, kept, predict(model, evaluated))
+        folder, result=_report_input(config, dataset, summary, results, kept, predict(model, evaluated))
     )
     run.log_artifacts([folder / CONFIG_FILE, clusters, *files])
     if len(results) > 1:
         # By the number of seeds: a resumption with more of them adds its means to the run that it continues.
-        run.log_metrics(seed_metrics(summary), step=len(results))
+        run.log_metrics(_seed_metrics(summary), step=len(results))
     run.log_model(
         Path(summary.model),
         input_example=input_example(dataset, everything[:EXAMPLES]),
@@ -70,7 +70,7 @@ def input_example(dataset: Dataset, rows: np.ndarray) -> np.ndarray | pd.DataFra
     return pd.DataFrame(example, columns=list(columns)) if columns else example
 
 
-def seed_metrics(summary: RunSummary) -> dict[str, float]:
+def _seed_metrics(summary: RunSummary) -> dict[str, float]:
     """Means and standard deviations over the seeds, as metrics of the run above them."""
     return {
         **{f"score/{name}": value for name, value in summary.scores.items()},
@@ -80,7 +80,7 @@ def seed_metrics(summary: RunSummary) -> dict[str, float]:
     }
 
 
-def report_input(
+def _report_input(
     config: RunConfig,
     dataset: Dataset,
     summary: RunSummary,

@@ -29,7 +29,7 @@ from cce_ray.runs.new_data import (
 
 MEMORY_GIB = 0.25
 """Images up to this size are kept once they are decoded, unless data.memory_limit_gib says otherwise."""
-NOTE_SECONDS = 10.0
+_NOTE_SECONDS = 10.0
 
 
 def embed_file(
@@ -58,7 +58,7 @@ def embed_file(
     target = load_config(None, {"runtime.device": device})[0].runtime.torch_device()
     source_name(data)  # a mistyped name should not wait for a download
     encoder = open_encoder(backbone, weights, image_size, target, listener)
-    dataset = load_samples(data, encoder, changes, output)
+    dataset = _load_samples(data, encoder, changes, output)
     for note in (*dataset.notes, names_unknown(encoder.metadata, dataset) if encoder.metadata else None):
         if note:
             listener.warn(note)
@@ -82,7 +82,7 @@ def embed_file(
     }
 
 
-def load_samples(data: str, encoder: Encoder, changes: Mapping[str, Any], output: Path) -> Dataset:
+def _load_samples(data: str, encoder: Encoder, changes: Mapping[str, Any], output: Path) -> Dataset:
     """The data to embed, images of folders in the encoder's size.
 
     Raises ValueError for a split (a file has none), and for data of which `output` is a part.
@@ -134,6 +134,6 @@ def features(
                 "weights may be damaged"
             )
         yield indices.numpy(), block
-        if time.monotonic() - told > NOTE_SECONDS:
+        if time.monotonic() - told > _NOTE_SECONDS:
             told = time.monotonic()
             listener.note(f"{int(indices[-1]) + 1:,} of {count:,} samples")

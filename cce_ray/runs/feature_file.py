@@ -16,7 +16,7 @@ from cce_ray.runs.encoders import Encoder
 from cce_ray.runs.id_columns import id_columns, id_fields
 from cce_ray.version import __version__
 
-WHOLE_NUMBER = re.compile("0|[1-9][0-9]*")
+_WHOLE_NUMBER = re.compile("0|[1-9][0-9]*")
 GROUP_BYTES = 32 * 2**20
 """Rows are collected until their features are so large, and then written as one row group."""
 
@@ -31,7 +31,7 @@ def write_features(
     `features` (a list of D float32). Backbone, weights, image size and version are in the metadata of the
     schema. The file appears whole or not at all.
     """
-    labels = label_values(dataset)
+    labels = _label_values(dataset)
     columns = schema(dataset, labels, encoder)
     repeated = [name for name in columns.names if name in ("file", "labels")]
     rows = max(1, GROUP_BYTES // (4 * encoder.num_features))
@@ -80,11 +80,11 @@ def table(
     return pa.table({name: values[name] for name in columns.names}, schema=columns)
 
 
-def label_values(dataset: Dataset) -> np.ndarray | None:
+def _label_values(dataset: Dataset) -> np.ndarray | None:
     """(N,) names of the samples' classes, as int64 where all are whole numbers; None without labels."""
     if dataset.labels is None or dataset.class_names is None:
         return dataset.labels
     names = np.array(dataset.class_names, dtype=object)
-    if all(WHOLE_NUMBER.fullmatch(name) and int(name) < 2**63 for name in dataset.class_names):
+    if all(_WHOLE_NUMBER.fullmatch(name) and int(name) < 2**63 for name in dataset.class_names):
         names = names.astype(np.int64)  # as text 10 would sort before 9
     return names[dataset.labels]

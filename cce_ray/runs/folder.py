@@ -12,8 +12,8 @@ from pathlib import Path
 from cce_ray.config import RunConfig, flatten, is_name, load_config
 
 CONFIG_FILE, LOCK_FILE = "config.yaml", ".lock"
-LOST_AND_FOUND = "lost+found"
-FREE_KEYS = (
+_LOST_AND_FOUND = "lost+found"
+_FREE_KEYS = (
     "output_dir",
     "tracking.",
     "runtime.checkpoint_seconds",
@@ -59,7 +59,7 @@ def occupied(folder: Path) -> bool:
     """Whether the folder holds more than hidden files and a file system's lost+found; or is a file."""
     if not folder.is_dir():
         return folder.exists() or folder.is_symlink()
-    return any(not path.name.startswith(".") and path.name != LOST_AND_FOUND for path in folder.iterdir())
+    return any(not path.name.startswith(".") and path.name != _LOST_AND_FOUND for path in folder.iterdir())
 
 
 def numbered(base: Path) -> Iterator[Path]:
@@ -94,7 +94,7 @@ def check_same_run(config: RunConfig, stored: RunConfig, place: str) -> None:
     wanted, found = flatten(config.to_dict()), flatten(stored.to_dict())
     # Names first: with another data set all its keys differ too.
     for key in sorted(wanted.keys() | found.keys(), key=lambda key: (not is_name(key), key)):
-        if not key.startswith(FREE_KEYS) and wanted.get(key) != found.get(key):
+        if not key.startswith(_FREE_KEYS) and wanted.get(key) != found.get(key):
             raise ValueError(
                 f"{key}: {wanted.get(key)!r}, but the run in {place} has {found.get(key)!r}; "
                 f"resume with its settings ({place}/{CONFIG_FILE}) or choose another output_dir"
@@ -127,10 +127,10 @@ def locked(folder: Path, *, resumed: bool, marker: str = CONFIG_FILE) -> Iterato
             yield
         finally:
             if not any(folder.rglob(marker)):
-                remove_made(made)
+                _remove_made(made)
 
 
-def remove_made(made: list[Path]) -> None:
+def _remove_made(made: list[Path]) -> None:
     """Remove a folder with all that is in it, and the parents made with it that hold nothing else."""
     if made:
         shutil.rmtree(made[0], ignore_errors=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from cce_ray.config import Overrides, RunConfig, assignments_of, load_config
 from cce_ray.runs.folder import free_names, is_record
 
-DEFAULT_RUN = "digits"
+_DEFAULT_RUN = "digits"
 
 
-def builtin_folder() -> Path:
+def _builtin_folder() -> Path:
     """Where the named runs lie: inside an installed package, or in the repository's jobs/runs."""
     installed = Path(__file__).parent / "builtin"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "jobs" / "runs"
@@ -26,11 +26,11 @@ def load_run(
 
     Raises ValueError for a missing file, an unknown key or a bad value.
     """
-    path = Path(run or DEFAULT_RUN)
-    builtin = builtin_folder() / f"{path.name}.yaml"
+    path = Path(run or _DEFAULT_RUN)
+    builtin = _builtin_folder() / f"{path.name}.yaml"
     if not path.suffix and not path.exists() and len(path.parts) == 1:
         if not builtin.exists():
-            known = ", ".join(sorted(file.stem for file in builtin_folder().glob("*.yaml")))
+            known = ", ".join(sorted(file.stem for file in _builtin_folder().glob("*.yaml")))
             raise ValueError(f"{run}: neither a run file nor a built-in run; built in are {known}")
         path = builtin
     elif run is None:

@@ -10,8 +10,8 @@ from cce_ray.config import Overrides, assignments_of, load_config
 from cce_ray.data import DATASETS, Dataset, DataSettings, is_shard, list_images, names_in
 from cce_ray.runs.folder import is_run
 
-ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
-EARLIER_DEPTHS = {"depth_16_bit": 16, "depth_32_bit": 16, "depth_16_bit_colour": 16}
+_ARRAY_SUFFIXES = (".npy", ".npz", ".parquet")
+_EARLIER_DEPTHS = {"depth_16_bit": 16, "depth_32_bit": 16, "depth_16_bit_colour": 16}
 """How models that do not remember depths read pictures of more than 8 bits: by their upper byte."""
 
 
@@ -43,20 +43,20 @@ def check_apart(output: Path, source: Path) -> None:
         source: a file, a folder of images, of shards or of a run; or nothing that exists.
     """
     read = f"--output: {output} is read by this command; give another name"
-    if is_same(output, source):
+    if _is_same(output, source):
         raise ValueError(read)
     if not source.is_dir():
         return
     if output.is_symlink() and output.resolve().is_relative_to(source.resolve()):
         raise ValueError(read)
     shards = [path for path in source.iterdir() if is_shard(path)]
-    if any(is_same(output, path) for path in shards):
+    if any(_is_same(output, path) for path in shards):
         raise ValueError(read)
-    if shards and output.suffix in ARRAY_SUFFIXES and is_same(output.parent, source):
+    if shards and output.suffix in _ARRAY_SUFFIXES and _is_same(output.parent, source):
         raise ValueError(
             f"--output: {output} would become one of the shards of {source}; give a name outside that folder"
         )
-    if is_run(source) and output.exists() and is_same(output.parent, source):
+    if is_run(source) and output.exists() and _is_same(output.parent, source):
         raise ValueError(f"--output: {output} is a result of the run itself; give another name")
 
 
@@ -67,14 +67,14 @@ def check_inputs(output: Path, settings: DataSettings) -> None:
             check_apart(output, path)
 
 
-def is_same(one: Path, other: Path) -> bool:
+def _is_same(one: Path, other: Path) -> bool:
     """Whether two paths lead to the same file or folder, over links too, whether or not it is there yet."""
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
 
 
-def holds_shards(folder: Path) -> bool:
+def _holds_shards(folder: Path) -> bool:
     """Whether arrays or tables are directly in a folder."""
     return any(is_shard(path) for path in folder.iterdir())
 
@@ -101,18 +101,18 @@ def source_name(data: str, input_shape: Sequence[int] | None = None) -> str:
     """
     path = Path(data).expanduser()
     if path.is_dir():
-        if not holds_shards(path):
+        if not _holds_shards(path):
             return "folder"
         takes_embeddings = input_shape is not None and len(input_shape) == 1
-        return "arrays" if takes_embeddings or not holds_images(path) else "folder"
-    if path.suffix.lower() in ARRAY_SUFFIXES or path.exists():
+        return "arrays" if takes_embeddings or not _holds_images(path) else "folder"
+    if path.suffix.lower() in _ARRAY_SUFFIXES or path.exists():
         return "arrays"
     if data in DATASETS:
         return data
     raise ValueError(f"{data}: no such file or folder, nor a data set ({', '.join(DATASETS)})")
 
 
-def holds_images(folder: Path) -> bool:
+def _holds_images(folder: Path) -> bool:
     """Whether any image is in a folder or below it."""
     try:
         return bool(list_images(folder).files)
@@ -152,7 +152,7 @@ def training_values(
     if trained.get("name") != name:
         return values
     if name == "folder" and "reading" not in metadata:
-        values |= EARLIER_DEPTHS
+        values |= _EARLIER_DEPTHS
     kept = {key: trained.get(key) for key in ("root", "key", "channels", "columns", "label_key")}
     kept |= dict(remembered)
     if name == "arrays":

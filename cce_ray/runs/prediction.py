@@ -64,7 +64,7 @@ def predict_file(
     file = model_file(model)
     check_apart(output, file)
     trained = load_model(file, device=device)
-    dataset, batches = open_unlabelled(trained, data, changes, listener or Listener(), output)
+    dataset, batches = _open_unlabelled(trained, data, changes, listener or Listener(), output)
     count = len(dataset.evaluation_indices)
     started = time.perf_counter()
     clusters = write_predictions(trained.classifier, batches, dataset.ids, output)
@@ -87,7 +87,7 @@ def predict_data(
         ValueError: one line, for data that cannot be used or that the model does not take.
     """
     changes = checked_overrides(overrides, "predict")
-    dataset, batches = open_unlabelled(model, data, changes, listener or Listener())
+    dataset, batches = _open_unlabelled(model, data, changes, listener or Listener())
     rows, probabilities = zip(*predict_batches(model.classifier, batches), strict=True)
     ids = dataset.ids.names(np.concatenate(rows))
     whole = np.concatenate(probabilities)
@@ -119,7 +119,7 @@ def model_file(model: str | Path) -> Path:
     return path / "model.pt" if path.is_dir() else path
 
 
-def open_unlabelled(
+def _open_unlabelled(
     model: Model, data: str, changes: Mapping[str, Any], listener: Listener, output: Path | None = None
 ) -> tuple[Dataset, Batches]:
     """The data to label, read as the model's training data were (image size, channels, columns, depth).

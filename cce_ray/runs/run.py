@@ -76,7 +76,7 @@ def run_training(
             f"{config.method.name} on {dataset.name}: {len(dataset.train_indices)} samples, "
             f"{dataset.num_clusters} clusters -> {folder}"
         )
-        return run_seeds(session, range(config.runtime.seed, config.runtime.seed + seeds))
+        return _run_seeds(session, range(config.runtime.seed, config.runtime.seed + seeds))
 
 
 def check_fits(config: RunConfig, dataset: Dataset) -> None:
@@ -116,11 +116,11 @@ def check_fits(config: RunConfig, dataset: Dataset) -> None:
     config.model.build(dataset.samples.shape, dataset.num_clusters)
 
 
-def run_seeds(session: Session, seeds: range) -> RunSummary:
+def _run_seeds(session: Session, seeds: range) -> RunSummary:
     """Run or load every seed, keep the representative one, write artifacts and report, close the tracker."""
     results: list[SeedResult] = []
     folders = [session.folder / f"seed_{seed}" for seed in seeds]
-    finished = finished_summary(session, folders)
+    finished = _finished_summary(session, folders)
     if finished:
         session.listener.note("this run is finished already; nothing is left to do")
         return finished
@@ -128,7 +128,7 @@ def run_seeds(session: Session, seeds: range) -> RunSummary:
         for number, (seed, folder) in enumerate(zip(seeds, folders, strict=True)):
             session.listener.seed(seed, number + 1, len(seeds))
             kept = read_record(folder / RESULT_FILE, SeedResult) if session.resume else None
-            results.append(kept or run_seed(session, seed, folder, parent))
+            results.append(kept or _run_seed(session, seed, folder, parent))
             if results[-1].warning:
                 session.listener.warn(f"seed {seed}: {results[-1].warning}")
         best = representative(results, folders)
@@ -138,14 +138,14 @@ def run_seeds(session: Session, seeds: range) -> RunSummary:
             session.config, session.dataset, session.folder, session.tracker, results, best, parent
         )
         # One seed: its own run carries the artifacts; several: the run above them does.
-        with closing_run(session, results[best], parent) as run, keeping_training(session):
+        with _closing_run(session, results[best], parent) as run, _keeping_training(session):
             write_artifacts(session.config, session.dataset, session.folder, summary, results, best, run)
         write_json(session.folder / SUMMARY_FILE, summary.to_dict())  # last: nothing is left to do
     return summary
 
 
 @contextmanager
-def keeping_training(session: Session) -> Iterator[None]:
+def _keeping_training(session: Session) -> Iterator[None]:
     """Say, when writing the results fails, that the training is not lost."""
     try:
         yield
@@ -157,7 +157,7 @@ def keeping_training(session: Session) -> Iterator[None]:
         raise
 
 
-def finished_summary(session: Session, folders: list[Path]) -> RunSummary | None:
+def _finished_summary(session: Session, folders: list[Path]) -> RunSummary | None:
     """The summary of a resumed run that had ended with just these seeds."""
     if not (session.resume and all((folder / RESULT_FILE).exists() for folder in folders)):
         return None
@@ -165,7 +165,7 @@ def finished_summary(session: Session, folders: list[Path]) -> RunSummary | None
     return summary if summary and summary.seeds == len(folders) else None
 
 
-def run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | None) -> SeedResult:
+def _run_seed(session: Session, seed: int, folder: Path, parent: TrackedRun | None) -> SeedResult:
     """Train one seed in its folder, tracked as a run of its own."""
     config = session.config.with_({"runtime.seed": seed})
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def parent_run(session: Session, count: int) -> Iterator[TrackedRun | None]:
 
 
 @contextmanager
-def closing_run(session: Session, best: SeedResult, parent: TrackedRun | None) -> Iterator[TrackedRun]:
+def _closing_run(session: Session, best: SeedResult, parent: TrackedRun | None) -> Iterator[TrackedRun]:
     """The run that carries the artifacts: the one above the seeds, else the only seed's, opened again."""
     if parent:
         yield parent

@@ -126,14 +126,14 @@ def train_seed(
         history=result.history,
     )
     if context.ranks.rank == 0:
-        card = model_card(config, dataset)
+        card = _model_card(config, dataset)
         save_classifier(folder / MODEL_FILE, result.model, settings=config.model, metadata=card)
         np.save(folder / CLUSTERS_FILE, clusters)
         write_json(folder / RESULT_FILE, asdict(outcome))  # last: it says that the rest is complete
     return outcome
 
 
-def model_card(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+def _model_card(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """What a model file says of its origin: the run, the names of the classes if there were labels, and the
     settings with which new data are read as the training data were (`Source.reading`)."""
     return {

@@ -11,7 +11,7 @@ from cce_ray.data import Dataset
 from cce_ray.files import write_text
 from cce_ray.tracking import Status, TrackedRun, Tracker, environment_tags
 
-RUN_FILE = "run_id.txt"
+_RUN_FILE = "run_id.txt"
 """In a folder: the id of the tracked run that belongs to it."""
 
 
@@ -27,7 +27,7 @@ def tracked_run(
     resume: bool = False,
 ) -> Iterator[TrackedRun]:
     """The tracked run of a folder for the length of a block; with `resume` the one started for it before."""
-    run_file = folder / RUN_FILE
+    run_file = folder / _RUN_FILE
     started = tracker.start_run(
         name,
         params=flatten(config.to_dict()),

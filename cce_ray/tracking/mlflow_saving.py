@@ -65,12 +65,12 @@ def save(folder: Path, path: Path, model: Any, **options: Unpack[ModelOptions]) 
         artifacts={"model": str(path)},
         signature=signature(options["input_example"], options["num_clusters"]),
         input_example=options["input_example"],
-        pip_requirements=requirements(),
+        pip_requirements=_requirements(),
         code_paths=[str(Path(__file__).parents[1])],
     )
 
 
-def requirements() -> list[str]:
+def _requirements() -> list[str]:
     """The installed versions, without build tags such as +cu130, which package indexes do not know."""
     found = []
     for package in _REQUIREMENTS:

@@ -10,7 +10,7 @@ import numpy as np
 from cce_ray.data import Arrays, Dataset, Samples
 from cce_ray.metrics import nearest_neighbours, principal_components
 
-MOST_KEPT = 100
+_MOST_KEPT = 100
 """So many neighbours are found at least, for the next run may want more of them."""
 
 # Trials of a search train on the same data one after another.
@@ -51,7 +51,7 @@ def training_neighbours(dataset: Dataset, embedding: Path | None, count: int) ->
     key = (embedding, hash(indices.tobytes()))
     if key not in kept or kept[key].shape[1] < count:
         values = standardized(fixed_embedding(dataset, indices, embedding, "method.embedding"))
-        kept[key] = indices[nearest_neighbours(values, max(count, min(MOST_KEPT, len(indices) - 1)))]
+        kept[key] = indices[nearest_neighbours(values, max(count, min(_MOST_KEPT, len(indices) - 1)))]
     return kept[key][:, :count]
 
 

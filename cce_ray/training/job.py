@@ -80,18 +80,18 @@ def state_of(job: Job) -> dict[str, Any]:
         "position": [job.epoch, job.batch, job.samples],
         "times": [job.seconds, job.em_seconds],
         "random": torch.get_rng_state(),
-        "sizes": sizes_of(job),
+        "sizes": _sizes_of(job),
     }
 
 
-def sizes_of(job: Job) -> list[int]:
+def _sizes_of(job: Job) -> list[int]:
     """Samples there are, and those of an epoch: what a resumed run must find again."""
     return [len(job.dataset.samples), len(job.batches)]
 
 
 def restore(job: Job, state: dict[str, Any]) -> None:
     """Put the job where a checkpoint was taken."""
-    before, now = state["sizes"], sizes_of(job)
+    before, now = state["sizes"], _sizes_of(job)
     if before != now:
         raise ValueError(
             f"data: the checkpoint was made with {before[1]} of {before[0]} samples, the data now give "

@@ -65,7 +65,7 @@ def train(
     )
     started = time.perf_counter()
     fitted = config.method.fit(
-        lambda: normalized_rows(model, batches), dataset.num_clusters, config.runtime.seed
+        lambda: _normalized_rows(model, batches), dataset.num_clusters, config.runtime.seed
     )
     if fitted is not None:
         unknown = model.load_state_dict(fitted, strict=False).unexpected_keys
@@ -73,7 +73,7 @@ def train(
         seconds = time.perf_counter() - started
         return TrainResult(model, [], seconds, len(dataset.train_indices) / seconds)
     job = start(config, dataset, context, model, batches, targets)
-    run_epochs(job)
+    _run_epochs(job)
     return TrainResult(model, job.history, job.seconds, job.samples_per_second)
 
 
@@ -83,7 +83,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> Classifier:
     return config.model.build(dataset.samples.shape, dataset.num_clusters, shift=shift, scale=scale)
 
 
-def normalized_rows(model: Classifier, batches: Batches) -> Iterator[np.ndarray]:
+def _normalized_rows(model: Classifier, batches: Batches) -> Iterator[np.ndarray]:
     """The training samples as normalised float32 rows (n, D), in order; n >= K in all but the last chunk."""
     for _, inputs in batches.sequential(max(batches.batch_size, model.num_clusters)):
         yield model.normalize(inputs).flatten(1).cpu().numpy()
@@ -133,7 +133,7 @@ def start(
     return job
 
 
-def run_epochs(job: Job) -> None:
+def _run_epochs(job: Job) -> None:
     """Train from the job's step to the end, reporting every epoch and leaving checkpoints on the way."""
     job.model.train()
     last_checkpoint = time.perf_counter()
@@ -163,13 +163,13 @@ def run_epochs(job: Job) -> None:
         if job.context.device.type == "cuda":
             torch.cuda.synchronize(job.context.device)
         job.seconds += time.perf_counter() - clock
-        finish_epoch(job)
+        _finish_epoch(job)
         if job.context.ranks.decide(job.epoch == job.config.optimizer.epochs or due())():
             job.context.checkpoint(state_of(job))
             last_checkpoint = time.perf_counter()
 
 
-def finish_epoch(job: Job) -> None:
+def _finish_epoch(job: Job) -> None:
     """Collect the epoch's metrics, report them, and move on to the next epoch."""
     metrics = job.watch.finish(job.dataset.labels)
     metrics["throughput/samples_per_second"] = job.samples_per_second

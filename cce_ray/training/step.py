@@ -19,7 +19,7 @@ from cce_ray.training.ranks import share_sizes
 from cce_ray.training.shared_batch import SharedBatch
 from cce_ray.training.supervising import Supervision
 
-SECOND_DRAW = 1_000_003
+_SECOND_DRAW = 1_000_003
 """Between the augmentation seeds of two draws of one epoch: further apart than any run's seeds."""
 
 
@@ -31,15 +31,15 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     ranks, method = job.context.ranks, job.config.method
     own = job.batches.own(len(indices))
     seen = disturbed(job, indices[own], inputs, draw=1) if method.both_views_augmented else inputs
-    logits, extra = outputs_of(job, seen)
+    logits, extra = _outputs_of(job, seen)
     predicted = ranks.gather(torch.softmax(logits.detach(), 1), share_sizes(len(indices), ranks.size))
-    probs, copied = to_host(predicted)
+    probs, copied = _to_host(predicted)
 
     @lru_cache(maxsize=1)
     def settle() -> None:
         if copied:
             copied.synchronize()
-        check_finite(job, probs)
+        _check_finite(job, probs)
 
     pending = None
     if job.labeller:
@@ -48,10 +48,10 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     # Before the pseudo-labels are there: a GPU computes this, or a helper them, meanwhile.
     augmented, augmented_extra = None, None
     if method.wants_augmented_view:
-        augmented, augmented_extra = outputs_of(job, disturbed(job, indices[own], inputs))
+        augmented, augmented_extra = _outputs_of(job, disturbed(job, indices[own], inputs))
     neighbour_logits = None
     if job.neighbours is not None:
-        neighbour_logits, _ = outputs_of(job, job.batches.read(drawn_neighbours(job, indices)[own]))
+        neighbour_logits, _ = _outputs_of(job, job.batches.read(_drawn_neighbours(job, indices)[own]))
     settle()
     started = time.perf_counter()
     labels = None
@@ -66,7 +66,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
         extra_logits=extra,
         augmented_extra_logits=augmented_extra,
         inputs=partial(job.model.normalize, seen),
-        predict=partial(logits_of_normalized, job),
+        predict=partial(_logits_of_normalized, job),
         progress=job.step / job.total_steps,
         shared=SharedBatch(ranks, own, len(indices)) if ranks.size > 1 else None,
     )
@@ -75,7 +75,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     weight = len(inputs) * ranks.size / len(indices)
     loss = weight * torch.stack(list(parts.values())).sum()
     if job.supervision:
-        taught = supervised_loss(job, job.supervision)
+        taught = _supervised_loss(job, job.supervision)
         parts = parts | {"supervised": taught.detach() / weight}  # of which the watch takes b / B
         loss = loss + taught
     update(job, loss)
@@ -84,7 +84,7 @@ def training_step(job: Job, indices: Tensor, inputs: Tensor) -> None:
     job.prior = job.config.pseudo_labels.next_prior(job.prior, probs.numpy(), job.step / job.total_steps)
 
 
-def outputs_of(job: Job, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+def _outputs_of(job: Job, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
     """Logits (b, K) of samples, and those of the extra head, if there is one."""
     with autocast(job):
         outputs = job.forward(inputs).float()
@@ -93,8 +93,8 @@ def outputs_of(job: Job, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
     return outputs[:, : job.model.num_clusters], outputs[:, job.model.num_clusters :]
 
 
-def logits_of_normalized(job: Job, inputs: Tensor) -> Tensor:
-    """Logits (b, K) of normalised samples, in the precision of `outputs_of`: the two are compared."""
+def _logits_of_normalized(job: Job, inputs: Tensor) -> Tensor:
+    """Logits (b, K) of normalised samples, in the precision of `_outputs_of`: the two are compared."""
     with autocast(job):
         return job.model.logits_of_normalized(inputs).float()
 
@@ -105,14 +105,14 @@ def disturbed(job: Job, indices: Tensor, inputs: Tensor, draw: int = 0) -> Tenso
         inputs,
         to_device(indices, job.context.device),
         settings=job.config.augmentation,
-        seed=job.config.runtime.seed + draw * SECOND_DRAW,
+        seed=job.config.runtime.seed + draw * _SECOND_DRAW,
         epoch=job.epoch,
         shift=job.model.shift,
         scale=job.model.scale,
     )
 
 
-def drawn_neighbours(job: Job, indices: Tensor) -> np.ndarray:
+def _drawn_neighbours(job: Job, indices: Tensor) -> np.ndarray:
     """(B,) int64: a neighbour of each sample of a batch, of the epoch's own draw."""
     assert job.neighbours is not None
     generator = np.random.default_rng([job.config.runtime.seed, job.epoch, job.batch, 5])
@@ -121,16 +121,16 @@ def drawn_neighbours(job: Job, indices: Tensor) -> np.ndarray:
     return drawn
 
 
-def supervised_loss(job: Job, supervision: Supervision) -> Tensor:
+def _supervised_loss(job: Job, supervision: Supervision) -> Tensor:
     """weight · mean cross-entropy of the step's samples with known labels, augmented like the others."""
     rows, inputs, labels, factor = supervision.draw(job.step)
     if job.config.method.wants_augmented_view or job.config.method.needs_known_labels:
         inputs = disturbed(job, rows, inputs)
-    logits, _ = outputs_of(job, inputs)
+    logits, _ = _outputs_of(job, inputs)
     return factor * F.cross_entropy(logits, labels)
 
 
-def check_finite(job: Job, probs: Tensor) -> None:
+def _check_finite(job: Job, probs: Tensor) -> None:
     """ValueError if the network's predictions are not finite."""
     if not bool(torch.isfinite(probs).all()):
         raise ValueError(
@@ -158,7 +158,7 @@ def autocast(job: Job) -> AbstractContextManager[None]:
     return torch.autocast(job.context.device.type, torch.bfloat16, enabled=enabled)
 
 
-def to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+def _to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
     """The tensor itself on the CPU; else a pinned copy, complete once the event has been waited for."""
     if tensor.device.type == "cpu":
         return tensor, None

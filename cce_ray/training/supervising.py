@@ -14,7 +14,7 @@ from torch import Tensor
 from cce_ray.config import RunConfig
 from cce_ray.data import Batches, Dataset, share, shown, to_device
 
-KEY = "supervision"
+_KEY = "supervision"
 
 
 def known_labels(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
@@ -33,7 +33,7 @@ def known_labels(config: RunConfig, dataset: Dataset) -> np.ndarray | None:
         told = int((known >= 0).sum())
         if told < dataset.num_clusters:
             raise ValueError(
-                f"{KEY}.labels_path: {told} of its samples are trained on, fewer than the "
+                f"{_KEY}.labels_path: {told} of its samples are trained on, fewer than the "
                 f"{dataset.num_clusters} clusters; give at least that many"
             )
     else:
@@ -49,19 +49,19 @@ def drawn(dataset: Dataset, ratio: float, seed: int) -> np.ndarray:
     labels = dataset.labels
     if labels is None:
         raise ValueError(
-            f"{KEY}.ratio: {ratio}, but the data have no labels to tell; give {KEY}.labels_path, or labels"
+            f"{_KEY}.ratio: {ratio}, but the data have no labels to tell; give {_KEY}.labels_path, or labels"
         )
     own = labels[dataset.train_indices]
     classes = np.unique(own)
     count = round(ratio * len(own))
     if count < len(classes):
         raise ValueError(
-            f"{KEY}.ratio: {ratio} of {len(own)} samples is {count}, fewer than the {len(classes)} classes; "
+            f"{_KEY}.ratio: {ratio} of {len(own)} samples is {count}, fewer than the {len(classes)} classes; "
             f"raise it to {len(classes) / len(own):.2g} or more"
         )
     if classes.max() >= dataset.num_clusters:
         raise ValueError(
-            f"{KEY}.ratio: {len(classes)} classes are told but only {dataset.num_clusters} clusters sought; "
+            f"{_KEY}.ratio: {len(classes)} classes are told but only {dataset.num_clusters} clusters sought; "
             "raise data.num_clusters"
         )
     generator = np.random.default_rng([seed, 2])
@@ -77,7 +77,7 @@ def drawn(dataset: Dataset, ratio: float, seed: int) -> np.ndarray:
 
 def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
     """{row: cluster} of a file with columns id (or file) and label."""
-    key = f"{KEY}.labels_path"
+    key = f"{_KEY}.labels_path"
     if not path.is_file():
         raise ValueError(f"{key}: '{path}' is not a file; give a .csv with the columns id and label")
     try:
@@ -98,13 +98,13 @@ def told_in(path: Path, dataset: Dataset) -> dict[int, int]:
         raise ValueError(f"{key}: {error}") from None
     clusters: dict[int, int] = {}
     for row, (name, label) in zip(rows, lines, strict=True):
-        cluster = cluster_of(label, dataset, key)
+        cluster = _cluster_of(label, dataset, key)
         if clusters.setdefault(row, cluster) != cluster:
             raise ValueError(f"{key}: {shown(name)} has two labels; keep one of them")
     return clusters
 
 
-def cluster_of(label: str, dataset: Dataset, key: str) -> int:
+def _cluster_of(label: str, dataset: Dataset, key: str) -> int:
     """The cluster of a class's name or of a number."""
     names = dataset.class_names or ()
     if label in names:

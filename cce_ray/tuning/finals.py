@@ -146,13 +146,13 @@ def missing_runs(study: Study, plan: StudyPlan, tracker: Tracker) -> list[FinalR
 
 
 def remote_task(study: Study) -> Any:
-    """`train_final` with what it reserves, the same as a trial."""
+    """`_train_final` with what it reserves, the same as a trial."""
     import ray
 
-    return ray.remote(train_final).options(**task_options(trial_resources(study.search)), name="last round")
+    return ray.remote(_train_final).options(**task_options(trial_resources(study.search)), name="last round")
 
 
-def train_final(plan: StudyPlan, part: str, sample: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _train_final(plan: StudyPlan, part: str, sample: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """A task: one sample with one seed; returns {"problem"} or {"result", "files": {name: content}}."""
     plan = next(one for one in plan.parts if one.name == part)
     config = seeded(plan.config(sample), seed)
@@ -225,11 +225,11 @@ def finalists(study: Study, plan: StudyPlan) -> list[Finalist]:
     sums = np.zeros(len(found))
     for part in plan.parts:
         means = [one.outcomes[part.name].mean for one in found]
-        sums += merits(means, study.search.settings.objective, part)
+        sums += _merits(means, study.search.settings.objective, part)
     return [found[number] for number in np.argsort(-sums, kind="stable")]
 
 
-def merits(means: list[dict[str, float]], objective: str, plan: StudyPlan) -> np.ndarray:
+def _merits(means: list[dict[str, float]], objective: str, plan: StudyPlan) -> np.ndarray:
     """(finalists,): by how much each one recommends itself on a data set."""
     deciding = OBJECTIVES[objective].deciding
     # With one seed only stability says nothing of any of them.

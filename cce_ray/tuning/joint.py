@@ -18,8 +18,8 @@ from cce_ray.tuning.objectives import value_of
 from cce_ray.tuning.search_settings import Search
 from cce_ray.tuning.trial import StudyPlan, ignore, train_once
 
-SCALES_FILE = "scales.json"
-LEAST = 0.05
+_SCALES_FILE = "scales.json"
+_LEAST = 0.05
 """A scale is at least this long: a best so far that hardly beats k-means says little."""
 
 
@@ -53,7 +53,7 @@ def joint(plans: Sequence[StudyPlan], scales: Mapping[str, tuple[float, float]])
 
 def scales_of(folder: Path, plans: Sequence[StudyPlan], listener: Listener) -> dict[str, tuple[float, float]]:
     """{search: (value of k-means, value of the first starting sample)}, measured once a study and kept."""
-    kept = folder / SCALES_FILE
+    kept = folder / _SCALES_FILE
     if not kept.exists():
         found = {plan.name: measured(plan) for plan in plans}
         write_json(kept, found)
@@ -70,7 +70,7 @@ def measured(plan: StudyPlan) -> tuple[float, float]:
     """The scale of one data set."""
     low = value(plan, kmeans(plan.search.base))
     start = plan.search.start[0] if plan.search.start else {}
-    return low, max(value(plan, plan.config(start)), low + LEAST)
+    return low, max(value(plan, plan.config(start)), low + _LEAST)
 
 
 def kmeans(base: RunConfig) -> RunConfig:

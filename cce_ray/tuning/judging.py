@@ -87,10 +87,10 @@ def make_judge(
     """The judge of a data set's trials. ValueError, one line, for an embedding that does not fit."""
     indices = dataset.evaluation_indices
     labels = None if dataset.labels is None else dataset.labels[indices]
-    return TrialJudge(shared_space(dataset, embedding), labels, dataset.num_clusters, criterion, epochs)
+    return TrialJudge(_shared_space(dataset, embedding), labels, dataset.num_clusters, criterion, epochs)
 
 
-def shared_space(dataset: Dataset, embedding: Path | None) -> SharedSpace:
+def _shared_space(dataset: Dataset, embedding: Path | None) -> SharedSpace:
     """The space of the evaluation samples: the given embedding, the standardised input of embeddings, or
     principal components of the pixels."""
     rows = chosen_points(len(dataset.evaluation_indices))

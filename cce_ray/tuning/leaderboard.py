@@ -89,7 +89,7 @@ def to_html(
     )
     tables = [("All trials", table(rows, [name for name in columns(rows) if not name.startswith("final")]))]
     if ranking:
-        tables.insert(0, ("Last round", final_table(rows[: len(ranking)])))
+        tables.insert(0, ("Last round", _final_table(rows[: len(ranking)])))
     return render_search(f"{study.name}: search", lead, tables, plots, best, command)
 
 
@@ -98,7 +98,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in dict.fromkeys(name for one in rows for name in one) if name != "run_id"]
 
 
-def final_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _final_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Mean ± sd of every criterion over the fresh seeds."""
     names = [name for name in columns(rows) if name.startswith("final/")]
     found = []

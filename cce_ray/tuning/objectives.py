@@ -15,7 +15,7 @@ Criteria = Mapping[str, float]
 `used` (clusters in use), `clusters` (K); with labels `accuracy`, `nmi`, `ari`; with several seeds
 `stability`."""
 
-LOWEST_LOSS_VALUE = -1e6
+_LOWEST_LOSS_VALUE = -1e6
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def value_of(criterion: str, criteria: Criteria) -> float:
     """
     if criterion == "loss":
         loss = criteria.get("loss", np.inf)
-        return float(-loss) if np.isfinite(loss) and not collapsed(criteria) else LOWEST_LOSS_VALUE
+        return float(-loss) if np.isfinite(loss) and not collapsed(criteria) else _LOWEST_LOSS_VALUE
     raw = criteria.get(criterion, np.nan)
     if not np.isfinite(raw):
         return worst(criterion)
@@ -87,7 +87,7 @@ def value_of(criterion: str, criteria: Criteria) -> float:
 def worst(criterion: str) -> float:
     """The value of a trial that diverged or collapsed: below all others, and finite, for a sampler cannot
     learn from NaN."""
-    return LOWEST_LOSS_VALUE if criterion == "loss" else 0.0 if criterion != "ari" else -1.0
+    return _LOWEST_LOSS_VALUE if criterion == "loss" else 0.0 if criterion != "ari" else -1.0
 
 
 def merit(criteria: Criteria, deciding: Sequence[str]) -> float:

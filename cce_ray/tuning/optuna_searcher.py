@@ -17,12 +17,12 @@ from cce_ray.tuning.space import distributions
 
 METRIC = "value"
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-NUMBER = "trial number"
-STARTUP_TRIALS = 8
+_NUMBER = "trial number"
+_STARTUP_TRIALS = 8
 """Samples drawn at random before the model of good and bad ones begins."""
 
 
-def good_trials(count: int) -> int:
+def _good_trials(count: int) -> int:
     """How many of `count` trials the model takes for good ones: a quarter.
 
     Optuna's default, a tenth, leaves three or four within a budget of forty, from which it learns little: on
@@ -39,11 +39,11 @@ def make_study(search: Search, records: Iterable[TrialRecord]) -> optuna.Study:
     )
     for record in records:
         if record.done:
-            study.add_trial(as_optuna(search, record))
+            study.add_trial(_as_optuna(search, record))
     return study
 
 
-def make_searcher(search: Search, records: Iterable[TrialRecord], seed: int) -> OptunaSearch:
+def _make_searcher(search: Search, records: Iterable[TrialRecord], seed: int) -> OptunaSearch:
     """Tune's Optuna searcher. It knows the done trials, and tries first what was interrupted, then the
     starting samples that were not tried yet."""
     known = list(records)
@@ -60,7 +60,7 @@ def make_searcher(search: Search, records: Iterable[TrialRecord], seed: int) -> 
 
     def space(trial: Any) -> dict[str, Any]:
         search.draw(trial)  # OptunaSearch takes down what is drawn
-        return {NUMBER: trial.user_attrs.get("number")}
+        return {_NUMBER: trial.user_attrs.get("number")}
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group
@@ -68,8 +68,8 @@ def make_searcher(search: Search, records: Iterable[TrialRecord], seed: int) -> 
         sampler = optuna.samplers.TPESampler(
             multivariate=True,
             group=True,
-            n_startup_trials=STARTUP_TRIALS,
-            gamma=good_trials,
+            n_startup_trials=_STARTUP_TRIALS,
+            gamma=_good_trials,
             seed=seed + len(known),  # of a resumed search not the same samples again
         )
     return OptunaSearch(
@@ -77,7 +77,7 @@ def make_searcher(search: Search, records: Iterable[TrialRecord], seed: int) -> 
     )
 
 
-def as_optuna(search: Search, record: TrialRecord) -> optuna.trial.FrozenTrial:
+def _as_optuna(search: Search, record: TrialRecord) -> optuna.trial.FrozenTrial:
     """A done trial as Optuna knows it."""
     return create_trial(
         state=TrialState.COMPLETE,
@@ -108,7 +108,7 @@ class SearchInTurn(Searcher):  # type: ignore[misc]
         self._next = 1 + max((record.number for record in records), default=-1)
         self._of: dict[str, str] = {}
         self._optuna = {
-            name: make_searcher(search, [record for record in records if record.study == name], seed)
+            name: _make_searcher(search, [record for record in records if record.study == name], seed)
             for name, search in searches.items()
         }
 
@@ -122,7 +122,7 @@ class SearchInTurn(Searcher):  # type: ignore[misc]
         self._left[name] -= 1
         self._of[trial_id] = name
         sample = dict(self._optuna[name].suggest(trial_id))
-        number = sample.pop(NUMBER)
+        number = sample.pop(_NUMBER)
         if number is None:
             number, self._next = self._next, self._next + 1
         return {"study": name, "number": number, "sample": sample}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from cce_ray.tuning.optuna_searcher import make_study
 from cce_ray.tuning.study import Study
 
-FEWEST_TRIALS = 4
+_FEWEST_TRIALS = 4
 """Below this the importance of a setting means nothing."""
 
 
@@ -22,7 +22,7 @@ def pictures(study: Study) -> dict[str, bytes]:
     from optuna.visualization import matplotlib as plots
 
     known = make_study(study.search, study.records)
-    if len(known.trials) < FEWEST_TRIALS:
+    if len(known.trials) < _FEWEST_TRIALS:
         return {}
     kinds = {
         "history": plots.plot_optimization_history,

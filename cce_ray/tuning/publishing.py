@@ -22,7 +22,7 @@ from cce_ray.tuning.study import Study
 from cce_ray.tuning.trial import StudyPlan
 
 BEST_FILE, SUMMARY_FILE = "best.yaml", "summary.json"
-CHAMPION = "champion"
+_CHAMPION = "champion"
 EXAMPLES = 4
 
 
@@ -80,7 +80,7 @@ def publish(study: Study, plan: StudyPlan, parent: TrackedRun, tracker: Tracker)
     champion = ranking[0] if ranking else None
     record = champion.record if champion else best[0]
     folder = study.folder
-    run_file = best_run(study, plan, record.sample)
+    run_file = _best_run(study, plan, record.sample)
     rows, plots = leaderboard(study, ranking), pictures(study)
     command = (
         f"{launcher()}cce train {shlex.quote(short(folder / BEST_FILE))} --seeds {len(final_seeds(study))}"
@@ -93,9 +93,9 @@ def publish(study: Study, plan: StudyPlan, parent: TrackedRun, tracker: Tracker)
     model = None
     for part in plan.parts:
         own = "" if part is plan else f"-{part.name}"
-        write_text(folder / f"best{own}.yaml", best_run(study, part, record.sample))
+        write_text(folder / f"best{own}.yaml", _best_run(study, part, record.sample))
         if champion:
-            kept = keep_model(folder / f"model{own}.pt", champion.outcomes[part.name])
+            kept = _keep_model(folder / f"model{own}.pt", champion.outcomes[part.name])
             model = kept if part is plan else model
     summary = SearchSummary(
         name=study.name,
@@ -124,11 +124,11 @@ def publish(study: Study, plan: StudyPlan, parent: TrackedRun, tracker: Tracker)
         commit=git_commit(),
     )
     write_json(folder / SUMMARY_FILE, summary.to_dict())
-    track(study, plan, summary, parent, sorted((folder / "plots").glob("*.png")), model)
+    _track(study, plan, summary, parent, sorted((folder / "plots").glob("*.png")), model)
     return summary
 
 
-def best_run(study: Study, plan: StudyPlan, sample: Mapping[str, Any]) -> str:
+def _best_run(study: Study, plan: StudyPlan, sample: Mapping[str, Any]) -> str:
     """The champion's run file: with the first fresh seed, so that `--seeds` repeats the last round."""
     config = plan.config(sample)
     config = seeded(config, final_seeds(study)[0])
@@ -145,7 +145,7 @@ def named(champion: Finalist, what: Literal["mean", "spread"]) -> dict[str, floa
     return found
 
 
-def keep_model(target: Path, outcome: Outcome) -> Path | None:
+def _keep_model(target: Path, outcome: Outcome) -> Path | None:
     """Copy the model of the representative seed; None if every seed diverged."""
     folders = [place for place in outcome.folders.values() if (place / MODEL_FILE).exists()]
     results = [read_record(place / RESULT_FILE, SeedResult) for place in folders]
@@ -165,7 +165,7 @@ def states(study: Study) -> dict[str, int]:
     return found
 
 
-def track(
+def _track(
     study: Study,
     plan: StudyPlan,
     summary: SearchSummary,
@@ -206,7 +206,7 @@ def track(
             num_clusters=plan.dataset.num_clusters,
             step=step,
             register_as=study.search.base.tracking.register_model or study.name,
-            alias=CHAMPION,
+            alias=_CHAMPION,
         )
 
 

@@ -15,7 +15,7 @@ from cce_ray.tracking import Status, TrackedRun, Tracker
 from cce_ray.tuning.records import TrialRecord, best_first, tidy, write_trial
 from cce_ray.tuning.trial import StudyPlan
 
-STATUS: dict[str, Status] = {"running": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
+_STATUS: dict[str, Status] = {"running": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
 """How a tracked run ends whose trial is in this state; FINISHED for all others."""
 
 
@@ -121,7 +121,7 @@ class Recorder(Callback):  # type: ignore[misc]
         run = self._open.pop(record.number)
         if record.value is not None:
             run.log_metrics({"objective/final": record.value}, step=record.epochs)
-        run.finish(STATUS.get(record.state, "FINISHED"))
+        run.finish(_STATUS.get(record.state, "FINISHED"))
         record.closed = True
         write_trial(self._plans[record.study].folder, record)
         if record.done:

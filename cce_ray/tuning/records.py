@@ -11,9 +11,9 @@ from typing import Any
 from cce_ray.files import read_record, write_json
 from cce_ray.runs import RESULT_FILE
 
-RECORD_FILE = "trial.json"
+_RECORD_FILE = "trial.json"
 
-DONE = ("finished", "stopped", "collapsed", "diverged")
+_DONE = ("finished", "stopped", "collapsed", "diverged")
 """States that count as a trial done: to the end, by the scheduler, or for one of two good reasons."""
 
 
@@ -44,7 +44,7 @@ class TrialRecord:
     @property
     def done(self) -> bool:
         """Whether it counts among the trials asked for."""
-        return self.state in DONE
+        return self.state in _DONE
 
 
 def trial_folder(study: Path, number: int) -> Path:
@@ -57,7 +57,7 @@ def tidy(study: Path, number: int) -> None:
     for path in trial_folder(study, number).iterdir():
         if path.is_dir() and not path.name.startswith("seed_"):
             shutil.rmtree(path, ignore_errors=True)
-        elif path.is_file() and path.name not in (RECORD_FILE, RESULT_FILE):
+        elif path.is_file() and path.name not in (_RECORD_FILE, RESULT_FILE):
             path.unlink(missing_ok=True)
 
 
@@ -65,12 +65,12 @@ def write_trial(study: Path, record: TrialRecord) -> None:
     """Write a record whole."""
     folder = trial_folder(study, record.number)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RECORD_FILE, asdict(record))
+    write_json(folder / _RECORD_FILE, asdict(record))
 
 
 def read_trials(study: Path) -> list[TrialRecord]:
     """All trials of a study folder, by number."""
-    files = sorted((study / "trials").glob(f"*/{RECORD_FILE}"))
+    files = sorted((study / "trials").glob(f"*/{_RECORD_FILE}"))
     records = [record for record in (read_record(path, TrialRecord) for path in files) if record]
     return sorted(records, key=lambda record: record.number)
 

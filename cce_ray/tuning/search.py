@@ -71,7 +71,7 @@ def run_search(
             was finished.
     """
     options, listener = options or Options(), listener or Listener()
-    searches = [with_threads(search) for search in searches]
+    searches = [_with_threads(search) for search in searches]
     names = [search.settings.name for search in searches]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -84,7 +84,7 @@ def run_search(
             concurrency(search, this_machine())
     root = open_root(list(searches), options.resume)
     studies = opened(searches, root, options)
-    plans = {search.settings.name: plan_of(search, root, studies, listener) for search in searches}
+    plans = {search.settings.name: _plan_of(search, root, studies, listener) for search in searches}
     with ExitStack() as stack:
         stack.enter_context(locked(root, resumed=options.resume, marker=SEARCH_FILE))
         tracker = make_tracker(searches[0].base.tracking, root)
@@ -106,7 +106,7 @@ def run_search(
         return seek.run()
 
 
-def with_threads(search: Search) -> Search:
+def _with_threads(search: Search) -> Search:
     """The search with the threads of a trial: one on the CPU, for trials share the machine better than
     threads do."""
     base, threads = search.base, search.base.runtime.threads or 1
@@ -127,20 +127,20 @@ def opened(searches: Sequence[Search], root: Path, options: Options) -> list[Stu
     return [open_study(one, root / one.settings.name if several else root, **how) for one in searches]
 
 
-def plan_of(search: Search, root: Path, studies: Sequence[Study], listener: Listener) -> StudyPlan:
+def _plan_of(search: Search, root: Path, studies: Sequence[Study], listener: Listener) -> StudyPlan:
     """The data and the judge of a search. ValueError if they do not fit it."""
     folder = next((study.folder for study in studies if study.search is search), root)
     dataset = load_dataset(search.base.data)
     for note in dataset.notes:
         listener.warn(note)
     check_fits(search.base, dataset)
-    check_objective(search, dataset)
+    _check_objective(search, dataset)
     criterion = OBJECTIVES[search.settings.objective].searched
     judge = make_judge(dataset, search.settings.embedding, criterion, tuple(search.judged_epochs))
     return StudyPlan(search, dataset, judge, folder, code_version())
 
 
-def check_objective(search: Search, dataset: Dataset) -> None:
+def _check_objective(search: Search, dataset: Dataset) -> None:
     """ValueError if the objective needs labels and there are none."""
     name = search.settings.objective
     if OBJECTIVES[name].needs_labels and dataset.labels is None:
@@ -229,7 +229,7 @@ def longest(study: Study, plan: StudyPlan) -> int:
     return len(plan.parts) if plan.also else study.search.base.optimizer.epochs
 
 
-def comparisons(study: Study, plan: StudyPlan) -> SchedulerSettings:
+def _comparisons(study: Study, plan: StudyPlan) -> SchedulerSettings:
     """When trials are compared; in a joint search after each data set."""
     wanted = study.search.settings.scheduler
     return wanted.with_({"grace_epochs": 1}) if plan.also else wanted
@@ -258,7 +258,7 @@ def run_tune(
     with tempfile.TemporaryDirectory(prefix="cce_ray-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(
-                tune.with_parameters(trial_function, plans=dict(references), stop_list=stop_list),
+                tune.with_parameters(_trial_function, plans=dict(references), stop_list=stop_list),
                 lambda config: resources[config["study"]],
             ),
             tune_config=TuneConfig(
@@ -266,7 +266,7 @@ def run_tune(
                     {study.name: study.search for study in studies}, records, wanted, base.runtime.seed
                 ),
                 scheduler=ASHAInTurn(
-                    {study.name: comparisons(study, plans[study.name]) for study in studies},
+                    {study.name: _comparisons(study, plans[study.name]) for study in studies},
                     {study.name: longest(study, plans[study.name]) for study in studies},
                     records,
                     stop_list,
@@ -287,7 +287,7 @@ def run_tune(
         tuner.fit()
 
 
-def trial_function(config: dict[str, Any], plans: Mapping[str, Any], stop_list: Any) -> None:
+def _trial_function(config: dict[str, Any], plans: Mapping[str, Any], stop_list: Any) -> None:
     """Fetch the plan of the trial's study from the object store, and run it."""
     import ray
 

@@ -24,7 +24,7 @@ from cce_ray.tuning.space import Knob, Sample, draw, in_order
 
 Kind = Literal["int", "float"]
 
-SEARCHABLE_DATA = ("data.standardize", "data.norm")
+_SEARCHABLE_DATA = ("data.standardize", "data.norm")
 """Settings of the data that do not change what is loaded: it is loaded once, not once a trial."""
 FIXED = ("name", "output_dir", "tracking.", "runtime.", "data.")
 """Settings that belong to the search and not to a trial."""
@@ -137,10 +137,10 @@ class Search:
         return {"search": wanted, "run": self.base.to_dict()}
 
     def _check(self, key: str, knob: Knob) -> None:
-        if (key.startswith(FIXED) and key not in SEARCHABLE_DATA) or key == "optimizer.epochs":
+        if (key.startswith(FIXED) and key not in _SEARCHABLE_DATA) or key == "optimizer.epochs":
             raise ValueError(f"space.{key}: belongs to the whole search; fix it with set or --set instead")
         needed = self._conditions(knob)
-        kind = field_kind(self.config(needed), key)
+        kind = _field_kind(self.config(needed), key)
         if kind == "int" and not knob.choices:
             whole = [end for end in knob.ends() if float(end) == int(end)]
             if len(whole) < 2:
@@ -197,7 +197,7 @@ class Search:
         return sample
 
 
-def field_kind(config: RunConfig, key: str) -> Literal["int", "float", "other"]:
+def _field_kind(config: RunConfig, key: str) -> Literal["int", "float", "other"]:
     """int, float or other: the type of a setting. ValueError for an unknown one."""
     section, _, name = key.partition(".")
     part = getattr(config, section, None)
@@ -248,7 +248,7 @@ def load_search(space: str, overrides: Overrides = (), **changes: Any) -> Search
     try:
         settings = SearchSettings.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{path.name}: {first_problem(error)}") from None
+        raise ValueError(f"{path.name}: {_first_problem(error)}") from None
     run = settings.run
     if run and Path(run).suffix:
         run = str(path.parent / run)
@@ -256,7 +256,7 @@ def load_search(space: str, overrides: Overrides = (), **changes: Any) -> Search
     return Search(settings, base.with_({"name": settings.name}))
 
 
-def first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """The first thing that is wrong, in one line: key, value, reason."""
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"])

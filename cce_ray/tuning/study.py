@@ -17,7 +17,7 @@ from cce_ray.tuning.search_settings import Search
 
 SEARCH_FILE = "search.yaml"
 BUDGET, JOINT = "budget", "joint"
-FREE = ("output_dir", "tracking.", "runtime.checkpoint_seconds", "runtime.max_failures")
+_FREE = ("output_dir", "tracking.", "runtime.checkpoint_seconds", "runtime.max_failures")
 """Keys of the fixed run that a resumption may change."""
 
 
@@ -86,9 +86,9 @@ def open_study(
     """
     if not resume:
         return Study(search, folder, search.settings.trials, also=tuple(also))
-    stored = completed(read_yaml(folder / SEARCH_FILE))
+    stored = _completed(read_yaml(folder / SEARCH_FILE))
     trials = int(stored.pop(BUDGET)["trials"])
-    check_same(described(search, also), stored, folder)
+    _check_same(described(search, also), stored, folder)
     records = read_trials(folder)
     if retry_failed:
         for record in records:
@@ -97,18 +97,18 @@ def open_study(
     return Study(search, folder, max(trials, search.settings.trials) + extend, records, tuple(also))
 
 
-def completed(stored: dict[str, Any]) -> dict[str, Any]:
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
     """What a search has stored, with the defaults of settings that its version did not have yet."""
-    also = {name: completed(values) for name, values in (stored.get(JOINT) or {}).items()}
+    also = {name: _completed(values) for name, values in (stored.get(JOINT) or {}).items()}
     whole = dict(stored) | ({JOINT: also} if JOINT in stored else {})
     return whole | ({"run": RunConfig.from_dict(stored["run"]).to_dict()} if "run" in stored else {})
 
 
-def check_same(asked: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:
+def _check_same(asked: Mapping[str, Any], stored: Mapping[str, Any], folder: Path) -> None:
     """ValueError naming the first key in which two searches differ."""
     wanted, found = flatten(asked), flatten(stored)
     for key in sorted(wanted.keys() | found.keys()):
-        if key.rpartition("run.")[2].startswith(FREE):
+        if key.rpartition("run.")[2].startswith(_FREE):
             continue
         if wanted.get(key) != found.get(key):
             shown = key.removeprefix("run.").removeprefix("search.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cce_ray.runs import SeedResult
 
-HOPELESS_SHARE = 1 / 3
+_HOPELESS_SHARE = 1 / 3
 """A trial that is collapsed after this share of its epochs is stopped."""
 
 
@@ -89,9 +89,9 @@ def run_trial(config: dict[str, Any], plans: Mapping[str, StudyPlan], stop_list:
         return bool(stop_list and ray.get(stop_list.has.remote(number)))
 
     report = Reporter(plan, tune.report, told_to_stop)
-    with work_folder(plan.folder, number) as folder:
+    with _work_folder(plan.folder, number) as folder:
         if plan.also:
-            run_joint_trial(plan, config["sample"], folder, tune.report, told_to_stop)
+            _run_joint_trial(plan, config["sample"], folder, tune.report, told_to_stop)
             return
         try:
             result = train_once(plan.config(config["sample"]), plan, folder, report.epoch, plan.judge)
@@ -104,7 +104,7 @@ def run_trial(config: dict[str, Any], plans: Mapping[str, StudyPlan], stop_list:
             report.end("diverged", reason=str(error))
 
 
-def run_joint_trial(
+def _run_joint_trial(
     plan: StudyPlan,
     sample: Mapping[str, Any],
     folder: Path,
@@ -164,7 +164,7 @@ class Reporter:
         epochs = self._plan.judge.epochs[-1]
         if epoch == epochs:
             return  # the result follows
-        if collapsed(self._last["criteria"]) and epoch >= HOPELESS_SHARE * epochs:
+        if collapsed(self._last["criteria"]) and epoch >= _HOPELESS_SHARE * epochs:
             raise Hopeless
         self._report("running")
         if self._told_to_stop():
@@ -212,7 +212,7 @@ def train_once(
 
 
 @contextmanager
-def work_folder(study: Path, number: int) -> Iterator[Path]:
+def _work_folder(study: Path, number: int) -> Iterator[Path]:
     """The trial's own folder where this node sees the study's, else a temporary one."""
     if study.is_dir():
         folder = trial_folder(study, number)

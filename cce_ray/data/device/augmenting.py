@@ -17,8 +17,8 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAYSCALE, CUTOUT_X, CUTOUT_Y = range(10,
 GEOMETRY_DRAWS, ALL_DRAWS = 10, 17
 NOISE_STREAM, DROPOUT_STREAM = 1, 2
 
-LUMA = (0.299, 0.587, 0.114)
-LARGEST_LOG_ASPECT = math.log(4 / 3)
+_LUMA = (0.299, 0.587, 0.114)
+_LARGEST_LOG_ASPECT = math.log(4 / 3)
 
 
 def augment(
@@ -100,7 +100,7 @@ def _mirrored(maps: Tensor, moves: Tensor, signs: Tensor) -> tuple[Tensor, Tenso
 def _cropped(maps: Tensor, moves: Tensor, uniforms: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
     """Read from a window of random area, aspect and place that lies inside the image."""
     area = smallest + (1 - smallest) * uniforms[:, AREA]
-    half_log_aspect = (uniforms[:, ASPECT] - 0.5) * LARGEST_LOG_ASPECT
+    half_log_aspect = (uniforms[:, ASPECT] - 0.5) * _LARGEST_LOG_ASPECT
     sides = area.sqrt().unsqueeze(1) * torch.stack((half_log_aspect, -half_log_aspect), dim=1).exp()
     sides = sides.clamp(max=1)
     places = (2 * uniforms[:, CROP_X : CROP_Y + 1] - 1) * (1 - sides)
@@ -151,7 +151,7 @@ def _change_colours(images: Tensor, uniforms: Tensor, settings: AugmentationSett
 def _colour_matrices(uniforms: Tensor, settings: AugmentationSettings) -> Tensor:
     """(B, 3, 3): hue turned about the grey axis, then blended with the luminance."""
     identity = torch.eye(3, dtype=uniforms.dtype, device=uniforms.device)
-    luma = torch.tensor(LUMA, dtype=uniforms.dtype, device=uniforms.device).expand(3, 3)
+    luma = torch.tensor(_LUMA, dtype=uniforms.dtype, device=uniforms.device).expand(3, 3)
     angle = (2 * uniforms[:, HUE] - 1) * (2 * math.pi * (settings.hue or 0))
     # Rodrigues about (1, 1, 1)/sqrt 3: keeps grey grey, needs no conversion to another colour space.
     third, root = 1 / 3, math.sqrt(1 / 3)

@@ -20,9 +20,9 @@ Batch = tuple[Tensor, Tensor]
 
 READ_AHEAD = 3
 """Batches that wait, ready, for the consumer: enough to smooth a slow read, few enough for any memory."""
-DEVICE_SHARE = 0.4
+_DEVICE_SHARE = 0.4
 """Share of the free device memory that resident samples may take."""
-UPLOAD_BYTES = 256 * 2**20
+_UPLOAD_BYTES = 256 * 2**20
 """Resident samples are read and sent in pieces of this size."""
 
 # Training and evaluation read the same samples: one copy on a device serves both.
@@ -128,7 +128,7 @@ class Batches:
             block = torch.from_numpy(self._samples.read(part))
             return block.pin_memory() if pinned else block
 
-        for part, block in read_ahead(read, parts):
+        for part, block in _read_ahead(read, parts):
             yield torch.from_numpy(part), block.to(self._device, non_blocking=pinned)
 
 
@@ -156,7 +156,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def read_ahead(
+def _read_ahead(
     read: Callable[[np.ndarray], Tensor], parts: list[np.ndarray], depth: int = READ_AHEAD
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """(part, read(part)) in order, computed up to ``depth`` parts ahead by one background thread.
@@ -200,7 +200,7 @@ def _fits(samples: Samples, device: torch.device) -> bool:
     if device in _resident.get(samples, {}):
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return decoded_bytes(samples) <= DEVICE_SHARE * free
+    return decoded_bytes(samples) <= _DEVICE_SHARE * free
 
 
 def _on_device(samples: Samples, device: torch.device) -> Tensor:
@@ -216,7 +216,7 @@ def _on_device(samples: Samples, device: torch.device) -> Tensor:
 def _upload(samples: Samples, device: torch.device) -> Tensor:
     dtype = torch.uint8 if samples.dtype == np.uint8 else torch.float32
     target = torch.empty((len(samples), *samples.shape), dtype=dtype, device=device)
-    rows = max(1, UPLOAD_BYTES * len(samples) // max(1, decoded_bytes(samples)))
+    rows = max(1, _UPLOAD_BYTES * len(samples) // max(1, decoded_bytes(samples)))
     for start in range(0, len(samples), rows):
         block = np.arange(start, min(start + rows, len(samples)))
         target[start : start + rows] = torch.from_numpy(samples.read(block))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 GAMMA = 0x9E3779B97F4A7C15
-FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-SHIFTS = (30, 27, 31)
-MASK = (1 << 64) - 1
+_FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_SHIFTS = (30, 27, 31)
+_MASK = (1 << 64) - 1
 
 
 def keyed_uniforms(seed: int, epoch: int, sample_ids: Tensor, draws: int, *, stream: int = 0) -> Tensor:
@@ -43,9 +43,9 @@ def keyed_uniforms_reference(
     out = np.empty((len(sample_ids), draws), dtype=np.float32)
     key = _key(seed, epoch, stream)
     for row, sample_id in enumerate(sample_ids):
-        row_key = _mix_integer((int(sample_id) * GAMMA + key) & MASK)
+        row_key = _mix_integer((int(sample_id) * GAMMA + key) & _MASK)
         for column in range(draws):
-            bits = _mix_integer((row_key + (column // 2 + 1) * GAMMA) & MASK)
+            bits = _mix_integer((row_key + (column // 2 + 1) * GAMMA) & _MASK)
             out[row, column] = ((bits >> 40) if column % 2 == 0 else bits & 0xFFFFFF) * 2.0**-24
     return out
 
@@ -54,21 +54,21 @@ def _key(seed: int, epoch: int, stream: int) -> int:
     """One 64-bit key; each word is mixed before the next enters, so that (1, 2) and (2, 1) differ."""
     key = 0
     for word in (seed, epoch, stream):
-        key = _mix_integer((key + word * GAMMA + GAMMA) & MASK)
+        key = _mix_integer((key + word * GAMMA + GAMMA) & _MASK)
     return key
 
 
 def _mix_integer(value: int) -> int:
-    for shift, factor in zip(SHIFTS, FACTORS, strict=False):
-        value = ((value ^ (value >> shift)) * factor) & MASK
-    return value ^ (value >> SHIFTS[2])
+    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
+        value = ((value ^ (value >> shift)) * factor) & _MASK
+    return value ^ (value >> _SHIFTS[2])
 
 
 def _mix(values: Tensor) -> Tensor:
     """The same on int64 tensors: products wrap; the mask makes the arithmetic shift a logical one."""
-    for shift, factor in zip(SHIFTS, FACTORS, strict=False):
+    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
         values = (values ^ ((values >> shift) & ((1 << (64 - shift)) - 1))).mul_(_signed(factor))
-    return values ^ ((values >> SHIFTS[2]) & ((1 << (64 - SHIFTS[2])) - 1))
+    return values ^ ((values >> _SHIFTS[2]) & ((1 << (64 - _SHIFTS[2])) - 1))
 
 
 def _signed(value: int) -> int:

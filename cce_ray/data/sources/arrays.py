@@ -34,8 +34,8 @@ def _distinct(names: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_distinct)]
-FEATURE_KEYS = ("features", "x", "images", "data")
-LABEL_KEYS = ("labels", "y")
+_FEATURE_KEYS = ("features", "x", "images", "data")
+_LABEL_KEYS = ("labels", "y")
 
 
 @final
@@ -154,11 +154,11 @@ class Arrays(DataSettings):
             raise ValueError(
                 f"data.columns: '{path}' has no columns; leave it out, or name an array by data.key"
             )
-        key = npz_key(path, request.key, FEATURE_KEYS, "data.key")
+        key = npz_key(path, request.key, _FEATURE_KEYS, "data.key")
         samples = self._samples(ArrayFile(path, key, self.channels, memory_limit))
         labels, ids = None, None
         if request.labelled:
-            label_key = npz_key(path, request.label_key, LABEL_KEYS, "data.label_key")
+            label_key = npz_key(path, request.label_key, _LABEL_KEYS, "data.label_key")
             labels = None if label_key is None else open_npz(path, label_key, math.inf)
         if request.id_key is not None:
             array = open_npz(path, npz_key(path, request.id_key, (), "data.id_key") or "", math.inf)

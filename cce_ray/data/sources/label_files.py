@@ -13,8 +13,8 @@ import numpy as np
 from cce_ray.data.storage.array_files import first_line, open_npy
 from cce_ray.data.storage.sample_ids import SampleIds, shown
 
-HEADERS = ("label", "labels", "class", "target", "y")
-ID_HEADERS = ("id", "file")
+_HEADERS = ("label", "labels", "class", "target", "y")
+_ID_HEADERS = ("id", "file")
 
 
 @final
@@ -93,7 +93,7 @@ def read_labels(path: Path, column: str | None, id_column: str | None = None) ->
         with path.open(newline="", encoding="utf-8-sig") as file:
             if suffix == ".txt":
                 lines = [line.strip() for line in file]
-                return LabelFile(path, numbers_or_texts(_without_header([line for line in lines if line])))
+                return LabelFile(path, _numbers_or_texts(_without_header([line for line in lines if line])))
             rows = [row for row in csv.reader(file, delimiter="\t" if suffix == ".tsv" else ",") if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
@@ -102,7 +102,7 @@ def read_labels(path: Path, column: str | None, id_column: str | None = None) ->
     return _table(path, rows, column, id_column)
 
 
-def numbers_or_texts(cells: list[str]) -> np.ndarray:
+def _numbers_or_texts(cells: list[str]) -> np.ndarray:
     """Integers where every cell is one (10 then sorts after 9; up to 99 digits, as objects beyond int64),
     else float64 where every cell is a number, else text as it is written."""
     if all(re.fullmatch(r"0|-?[1-9][0-9]{0,98}", cell) for cell in cells):
@@ -123,8 +123,8 @@ def _table(path: Path, rows: list[list[str]], column: str | None, id_column: str
         return LabelFile(path, np.array([]))
     header = [name.strip() for name in rows[0]]
     if column is None and len(header) == 1:
-        return LabelFile(path, numbers_or_texts(_without_header([_cell(row, 0, path) for row in rows])))
-    ids = next((name for name in (id_column, *ID_HEADERS) if name in header and name != column), None)
+        return LabelFile(path, _numbers_or_texts(_without_header([_cell(row, 0, path) for row in rows])))
+    ids = next((name for name in (id_column, *_ID_HEADERS) if name in header and name != column), None)
     others = [name for name in header if name != ids]
     if column is None and len(others) == 1 and ids is not None:
         column = others[0]
@@ -137,7 +137,7 @@ def _table(path: Path, rows: list[list[str]], column: str | None, id_column: str
         raise ValueError(
             f"data.label_key: '{path}' has no column '{column}'; it has {shown(', '.join(header))}"
         )
-    labels = numbers_or_texts([_cell(row, header.index(column), path) for row in rows[1:]])
+    labels = _numbers_or_texts([_cell(row, header.index(column), path) for row in rows[1:]])
     if ids is None:
         return LabelFile(path, labels)
     return LabelFile(path, labels, [_cell(row, header.index(ids), path) for row in rows[1:]], ids)
@@ -155,4 +155,4 @@ def _cell(row: list[str], place: int, path: Path) -> str:
 
 
 def _without_header(cells: list[str]) -> list[str]:
-    return cells[1:] if cells and cells[0].lower() in HEADERS else cells
+    return cells[1:] if cells and cells[0].lower() in _HEADERS else cells

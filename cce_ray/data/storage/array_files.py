@@ -19,7 +19,7 @@ from cce_ray.data.storage.reading import first_line as first_line
 from cce_ray.data.storage.reading import printable, reading
 from cce_ray.data.storage.reopening import must_exist, must_match
 
-MAX_INFLATION = 1032
+_MAX_INFLATION = 1032
 """Bytes that one deflated byte expands to at most."""
 PIECE_BYTES = 2**20
 
@@ -118,7 +118,7 @@ def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # zipfile inflates those of other methods in memory, however large they are.
         raise ValueError(f"it is compressed by method {member.compress_type}, which numpy does not write")
-    inflation = 1 if member.compress_type == zipfile.ZIP_STORED else MAX_INFLATION
+    inflation = 1 if member.compress_type == zipfile.ZIP_STORED else _MAX_INFLATION
     if member.file_size > inflation * (member.compress_size + 64):
         raise ValueError(f"it claims {member.file_size} bytes in {member.compress_size} compressed ones")
     return archive.open(member)
@@ -180,7 +180,7 @@ class ArrayFile:
             stored = open_npy(self.path, "data.path")
         else:
             stored = open_npz(self.path, self.key, self.memory_limit)
-        return image_axes(stored, self.channels, self.path) if stored.ndim in (3, 4) else stored
+        return _image_axes(stored, self.channels, self.path) if stored.ndim in (3, 4) else stored
 
     def reopen(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The array that was found to be so. Raises ValueError where the file is missing or another one."""
@@ -190,7 +190,7 @@ class ArrayFile:
         return array
 
 
-def image_axes(stored: np.ndarray, channels: str, path: Path) -> np.ndarray:
+def _image_axes(stored: np.ndarray, channels: str, path: Path) -> np.ndarray:
     """(N, H, W), (N, H, W, C) or (N, C, H, W) viewed as (N, C, H, W). Raises ValueError when in doubt."""
     if stored.ndim == 3:
         return stored[:, None]

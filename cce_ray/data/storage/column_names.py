@@ -7,28 +7,28 @@ import re
 FILE_COLUMN = "file"
 """The column in which `cce embed` keeps the name of each image."""
 # fmt: off
-LABEL_NAMES = frozenset((
+_LABEL_NAMES = frozenset((
     "label", "labels", "y", "target", "targets", "class", "classes", "category", "categories", "cluster",
     "clusters", "species", "groundtruth", "gt", "truth",
 ))
-ID_NAMES = frozenset((
+_ID_NAMES = frozenset((
     "id", "ids", "idx", "index", "indices", "row", "rows", "rownum", "rownumber", "rownr", "rowid", "rowname",
     "rownames", "uuid", "guid", "pk", "key", "indexlevel0", "level0", "unnamed0", "file", "filename", "path",
 ))
 # fmt: on
-LABEL_ENDING = re.compile(r"[_\-. ](label|class|target|category)(es|s|ies)?$", re.IGNORECASE)
-ID_ENDING = re.compile(r"([_\-. ](id|ids|idx|index|uuid)|[a-z](Id|ID|Idx|Index|UUID))$")
+_LABEL_ENDING = re.compile(r"[_\-. ](label|class|target|category)(es|s|ies)?$", re.IGNORECASE)
+_ID_ENDING = re.compile(r"([_\-. ](id|ids|idx|index|uuid)|[a-z](Id|ID|Idx|Index|UUID))$")
 
 
 def looks_like_labels(name: str) -> bool:
     """Whether a column called so holds classes by the usual names, whatever their case and separators."""
-    return _plain(name) in LABEL_NAMES or bool(LABEL_ENDING.search(name)) or _is_class_number(name)
+    return _plain(name) in _LABEL_NAMES or bool(_LABEL_ENDING.search(name)) or _is_class_number(name)
 
 
 def looks_like_ids(name: str) -> bool:
     """Whether a column called so holds ids or row numbers, as people, pandas, R or polars write them."""
     return not _is_class_number(name) and (
-        _plain(name) in ID_NAMES or bool(ID_ENDING.search(name) or ID_ENDING.search(name.lower()))
+        _plain(name) in _ID_NAMES or bool(_ID_ENDING.search(name) or _ID_ENDING.search(name.lower()))
     )
 
 

@@ -8,8 +8,8 @@ from typing import final
 
 from cce_ray.data.storage.image_files import DeepType, Picture
 
-DEPTHS = (8, 10, 12, 14, 16)
-COLOUR: DeepType = "depth_16_bit_colour"
+_DEPTHS = (8, 10, 12, 14, 16)
+_COLOUR: DeepType = "depth_16_bit_colour"
 _BRIGHT = 128
 """Of 16-bit colour only the upper 8 bits can be read; without any from here on, fewer than 16 are in use."""
 
@@ -32,7 +32,7 @@ class DeepPictures:
     def find_depths(self, given: Mapping[str, int]) -> dict[DeepType, int]:
         """{pixel type: the smallest depth that holds its largest value} of the types that are not `given`."""
         return {
-            kind: next(depth for depth in DEPTHS if largest < 1 << depth) if kind != COLOUR else 16
+            kind: next(depth for depth in _DEPTHS if largest < 1 << depth) if kind != _COLOUR else 16
             for kind, largest in self.largest.items()
             if kind not in given and kind not in self._too_dark(given)
         }
@@ -46,7 +46,7 @@ class DeepPictures:
         """One line for every pixel type in `depths` that uses fewer than 16 bits or loses some."""
         notes = []
         for kind, depth in sorted(depths.items()):
-            if kind == COLOUR:
+            if kind == _COLOUR:
                 count = len(self.rows[kind])
                 notes.append(
                     f"of 16-bit colour ({count} file{'s' if count > 1 else ''}) the upper 8 bits are used"
@@ -58,5 +58,5 @@ class DeepPictures:
         return tuple(notes)
 
     def _too_dark(self, given: Mapping[str, int]) -> tuple[DeepType, ...]:
-        dark = COLOUR not in given and self.largest.get(COLOUR, _BRIGHT) < _BRIGHT
-        return (COLOUR,) if dark else ()
+        dark = _COLOUR not in given and self.largest.get(_COLOUR, _BRIGHT) < _BRIGHT
+        return (_COLOUR,) if dark else ()

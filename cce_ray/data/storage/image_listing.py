@@ -19,7 +19,7 @@ NAMED = 5
 """How many files or folders a note names."""
 KINDS = 8
 """How many kinds of skipped files a note counts one by one."""
-NOUNS = ("broken link", "FIFO", "socket", "device", "special file")
+_NOUNS = ("broken link", "FIFO", "socket", "device", "special file")
 """Kinds that are counted as things; the others are adjectives of files and folders."""
 
 
@@ -85,7 +85,9 @@ def named(names: list[str]) -> str:
 
 def _by_kind(counts: Counter[str]) -> str:
     kinds = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    parts = [counted(number, kind) if kind in NOUNS else f"{number} {kind}" for kind, number in kinds[:KINDS]]
+    parts = [
+        counted(number, kind) if kind in _NOUNS else f"{number} {kind}" for kind, number in kinds[:KINDS]
+    ]
     rest = kinds[KINDS:]
     if rest:
         parts.append(f"{sum(number for _, number in rest)} of {counted(len(rest), 'other kind')}")

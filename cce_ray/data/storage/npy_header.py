@@ -9,9 +9,9 @@ from typing import IO, BinaryIO, Literal, final
 
 import numpy as np
 
-MAX_HEADER_BYTES = 10_000
+_MAX_HEADER_BYTES = 10_000
 """As in numpy: its parser of Python literals is not safe with longer texts."""
-MAX_DIMENSIONS = 64
+_MAX_DIMENSIONS = 64
 """As in numpy."""
 
 
@@ -54,13 +54,13 @@ def read_header(file: IO[bytes], size: int) -> NpyHeader:
         raise ValueError(f"its format has an unknown version, {'.'.join(map(str, version))}")
     length_bytes = file.read(2 if version == (1, 0) else 4)
     length = int.from_bytes(length_bytes, "little")
-    if length > MAX_HEADER_BYTES:
+    if length > _MAX_HEADER_BYTES:
         raise ValueError(f"its header of {length} bytes is longer than those of arrays are")
     text = io.BytesIO(length_bytes + file.read(length))
     # Version 3 differs from 2 by names of fields beyond Latin-1 only.
     parse = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = parse(text, max_header_size=MAX_HEADER_BYTES)
-    if len(shape) > MAX_DIMENSIONS or any(type(side) is not int or side < 0 for side in shape):
+    shape, fortran, dtype = parse(text, max_header_size=_MAX_HEADER_BYTES)
+    if len(shape) > _MAX_DIMENSIONS or any(type(side) is not int or side < 0 for side in shape):
         raise ValueError("its header claims a shape that no array has")
     if dtype.hasobject:
         raise ValueError("it holds Python objects, and nothing is ever unpickled")

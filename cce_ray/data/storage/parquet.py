@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-VECTOR_COLUMNS = ("features", "embedding", "embeddings", "x", "data")
+_VECTOR_COLUMNS = ("features", "embedding", "embeddings", "x", "data")
 """Columns of vectors with these names are features before others."""
-LABEL_COLUMNS = ("labels", "label", "y")
+_LABEL_COLUMNS = ("labels", "label", "y")
 """Used for scores without being named."""
 NAMED = 5
 """So many columns are named in a note."""
@@ -145,7 +145,7 @@ class _Table:
 
     def _label_column(self) -> str | None:
         if self.request.label_key is None:
-            return next((name for name in LABEL_COLUMNS if name in self.names), None)
+            return next((name for name in _LABEL_COLUMNS if name in self.names), None)
         if not self.request.labelled and self.request.label_key not in self.names:
             return None
         return self._known("data.label_key", self.request.label_key)
@@ -207,7 +207,7 @@ class _Table:
         aside = (self.label_column, self.id_column, FILE_COLUMN)
         others = [name for name in self.names if name not in aside]
         found = [name for name in others if self._holds_vectors(name)]
-        usual = [name for name in VECTOR_COLUMNS if name in found]
+        usual = [name for name in _VECTOR_COLUMNS if name in found]
         if usual:
             return usual[0]
         if len(found) > 1:
@@ -218,7 +218,7 @@ class _Table:
             name
             for name in others
             if is_opaque(self.schema.field(name).type)
-            or (name in VECTOR_COLUMNS and not is_number(self.schema.field(name).type))
+            or (name in _VECTOR_COLUMNS and not is_number(self.schema.field(name).type))
         ]
         if unclear:
             kind = str(self.schema.field(unclear[0]).type)[:60]

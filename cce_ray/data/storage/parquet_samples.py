@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 BLOCK_ROWS = 4096
-STREAM_BYTES = 8 * 2**20
+_STREAM_BYTES = 8 * 2**20
 """Read ahead of decoding, shared by the columns: without such a bound Arrow fetches whole row groups."""
-JUMPS = 16
+_JUMPS = 16
 """Reads that may start elsewhere than where the last one ended before the copy is worth its while."""
 
 
@@ -36,7 +36,7 @@ def parquet_file(path: Path, num_columns: int = 1) -> Iterator[pq.ParquetFile]:
     """
     import pyarrow.parquet as pq
 
-    buffer_size = max(STREAM_BYTES // max(1, num_columns), 2**16)
+    buffer_size = max(_STREAM_BYTES // max(1, num_columns), 2**16)
     with (
         reading(path, "Parquet", remedy="write it again"),
         pq.ParquetFile(
@@ -101,7 +101,7 @@ class ParquetSamples:
     def _in_order(self, indices: np.ndarray) -> bool:
         """Consecutive rows; but single ones here and there are so too, and each decodes a row group."""
         self._jumps += self._stream is None or self._stream.next_row != indices[0]
-        return bool((np.diff(indices) == 1).all()) and self._jumps <= JUMPS
+        return bool((np.diff(indices) == 1).all()) and self._jumps <= _JUMPS
 
     def _consecutive(self, start: int, count: int) -> np.ndarray:
         # Set aside: should a block fail to decode, the next read starts afresh.

@@ -27,7 +27,7 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def is_list(kind: pa.DataType) -> bool:
+def _is_list(kind: pa.DataType) -> bool:
     """Whether a column of this type holds lists."""
     import pyarrow as pa
 
@@ -43,10 +43,10 @@ def is_vector(kind: pa.DataType) -> bool:
         return is_number(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType):
         return is_vector(kind.storage_type)
-    if not is_list(kind):
+    if not _is_list(kind):
         return False
     inner = kind.value_type
-    return is_number(inner) or (is_list(inner) and is_number(inner.value_type))
+    return is_number(inner) or (_is_list(inner) and is_number(inner.value_type))
 
 
 def is_opaque(kind: pa.DataType) -> bool:
@@ -89,7 +89,7 @@ def vectors(column: pa.Array) -> np.ndarray:
     if is_text(column.type):
         return _of_text(column)
     values, width = column, 1
-    while is_list(values.type):
+    while _is_list(values.type):
         width *= _length(values)
         values = values.flatten()
     return floats(values).reshape(len(column), width)

@@ -9,7 +9,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 PIECE_BYTES = 64 * 2**20
-GATHER_BYTES = 2**18
+_GATHER_BYTES = 2**18
 
 
 class Samples(Protocol):
@@ -85,7 +85,7 @@ class MappedSamples:
         self._reopen = reopen
         self._count = len(mapped)
         self.shape = mapped.shape[1:]
-        self.dtype = sample_dtype(mapped.shape[1:], mapped.dtype)
+        self.dtype = _sample_dtype(mapped.shape[1:], mapped.dtype)
 
     def __len__(self) -> int:
         return self._count
@@ -102,7 +102,7 @@ class MappedSamples:
         order = np.argsort(indices, kind="stable")
         block = np.empty((len(indices), *self.shape), dtype=self.dtype)
         # In pieces: a second whole block would double the memory, and most of the time went into its pages.
-        rows = max(1, GATHER_BYTES * len(indices) // max(1, block.nbytes))
+        rows = max(1, _GATHER_BYTES * len(indices) // max(1, block.nbytes))
         with np.errstate(over="ignore"):  # An overflow becomes inf, which the check reports with its row.
             for start in range(0, len(indices), rows):
                 places = order[start : start + rows]
@@ -131,7 +131,7 @@ class SubsetSamples:
         return self._samples.read(self._rows[indices])
 
 
-def sample_dtype(shape: tuple[int, ...], stored: np.dtype) -> np.dtype:
+def _sample_dtype(shape: tuple[int, ...], stored: np.dtype) -> np.dtype:
     """The dtype in which numbers of a sample stored as ``stored`` are handed out."""
     return np.dtype(np.uint8 if stored == np.uint8 and len(shape) == 3 else np.float32)
 

@@ -49,7 +49,7 @@ class Holder:
         """Make the start labels and do the iterations at these prices, which were done before.
 
         Returns:
-            σ's `kind_of`.
+            σ's `_kind_of`.
 
         Raises:
             ValueError: one line for a row that is no distribution, or a piece that does not fit.
@@ -59,7 +59,7 @@ class Holder:
             for prices in history:
                 rows.advance(prices)
             self._let_go(rows)
-        return kind_of(self._labels[0])
+        return _kind_of(self._labels[0])
 
     def _started(self, piece: Piece) -> EMRows:
         share, probs = self._share, fetched(piece)
@@ -68,9 +68,9 @@ class Holder:
             limit, bytes_a_row = share.memory_limit, labels[0].nbytes
             self._in_memory = limit is None or sum(part.rows for part in share.pieces) * bytes_a_row <= limit
             load_kernels(probs[:1], share.fairness_weight)
-        elif (here := kind_of(labels)) != (before := kind_of(self._labels[0])):
+        elif (here := _kind_of(labels)) != (before := _kind_of(self._labels[0])):
             raise ValueError(f"probs: row {piece.first_row} has {here}, those before {before}; give one kind")
-        self._labels.append(labels if self._in_memory else in_file(labels))
+        self._labels.append(labels if self._in_memory else _in_file(labels))
         known = np.full(piece.rows, -1)
         group = group_blocks(share.num_points)
         self._rows.append(EMRows(probs, self._labels[-1], known, share.fairness_weight, group, Inline()))
@@ -123,12 +123,12 @@ def fetched(piece: Piece) -> np.ndarray:
     return for_kernels(probs, probs.dtype.type)
 
 
-def kind_of(rows: np.ndarray) -> str:
+def _kind_of(rows: np.ndarray) -> str:
     """What all pieces have in common."""
     return f"{rows.shape[1]} columns of {rows.dtype}"
 
 
-def in_file(labels: np.ndarray) -> np.ndarray:
+def _in_file(labels: np.ndarray) -> np.ndarray:
     """The same in a mapped file that vanishes with this process."""
     with tempfile.TemporaryFile(prefix="cce_ray-labels-") as file:
         mapped = np.memmap(file, labels.dtype, "w+", shape=labels.shape)

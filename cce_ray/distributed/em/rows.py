@@ -44,7 +44,7 @@ MOST_LOSSES = 10
 
 _LOST = (RayActorError, OutOfMemoryError, NodeDiedError, ActorUnschedulableError)
 
-Question = Callable[[Any, int], Any]
+_Question = Callable[[Any, int], Any]
 """(actor, its number) -> the reference of its answer."""
 
 
@@ -139,12 +139,12 @@ class RayRows:
         """(process id, heavy libraries it has loaded) of every holder."""
         return self._ask(lambda actor, _: actor.process.remote())
 
-    def _ask(self, question: Question) -> list[Any]:
+    def _ask(self, question: _Question) -> list[Any]:
         """Every holder's answer, in order; all work at once."""
         asked = [question(hired.actor, number) for number, hired in enumerate(self._hired)]
         return [self._answer(number, answer, question) for number, answer in enumerate(asked)]
 
-    def _answer(self, number: int, answer: Any, question: Question) -> Any:
+    def _answer(self, number: int, answer: Any, question: _Question) -> Any:
         """A holder's answer; one that was lost is replaced, and the new one is asked again."""
         while True:
             try:
@@ -268,7 +268,7 @@ def estimate_dataset(
     check_slack(prior_slack)
     limits = check_limits(max_iterations, tolerance, gap_tolerance)
     shares = check_prior(prior, num_clusters, OBJECTIVE)
-    described = checked_pieces(pieces, rows)
+    described = _checked_pieces(pieces, rows)
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers: {one_line(workers)} is not an integer >= 1; give a number of processes")
     with RayRows(
@@ -295,7 +295,7 @@ def estimate_dataset(
     return labels, result, gap
 
 
-def checked_pieces(pieces: Sequence[ray.ObjectRef], rows: Sequence[int]) -> list[Piece]:
+def _checked_pieces(pieces: Sequence[ray.ObjectRef], rows: Sequence[int]) -> list[Piece]:
     """The pieces of a whole problem. ValueError unless they are cut at groups."""
     if len(pieces) != len(rows) or not rows or min(rows) < 1:
         raise ValueError(

@@ -46,7 +46,7 @@ def holds(folder: Path, config: RunConfig) -> bool:
     return True
 
 
-def train_cell(
+def _train_cell(
     config: RunConfig, base: Path, seeds: int, threads: int, listener: Listener
 ) -> tuple[Path, RunSummary]:
     """The run's folder and summary: what is finished is read, what was interrupted goes on.
@@ -81,11 +81,11 @@ def planned_cell(
         config, _ = load_run(cell.run, changes)
     except ValueError as error:
         return CellResult(row, column, "not run", str(error))
-    do = partial(run_cell, row, column, cell, config, base.absolute(), seeds, threads, measure)
+    do = partial(_run_cell, row, column, cell, config, base.absolute(), seeds, threads, measure)
     return Work(do, config.runtime)
 
 
-def run_cell(
+def _run_cell(
     row: str,
     column: str,
     cell: Cell,
@@ -98,7 +98,7 @@ def run_cell(
 ) -> CellResult:
     """Run a cell, or find it done. What the run refuses becomes the reason."""
     try:
-        folder, summary = train_cell(config, base, seeds, threads, listener)
+        folder, summary = _train_cell(config, base, seeds, threads, listener)
     except ValueError as error:
         if str(error).startswith("output_dir"):  # the folder's fault, not the method's
             raise
@@ -114,19 +114,19 @@ def run_cell(
         "done",
         per_seed=scores,
         summary=summary,
-        warnings=tuple(warnings_of(places)),
-        command=command_of(cell, seeds),
+        warnings=tuple(_warnings_of(places)),
+        command=_command_of(cell, seeds),
         config={key: value for key, value in flatten(config.to_dict()).items() if key != "output_dir"},
     )
 
 
-def warnings_of(places: list[Path]) -> list[str]:
+def _warnings_of(places: list[Path]) -> list[str]:
     """What the seeds in these folders were warned of."""
     results = [read_record(place / RESULT_FILE, SeedResult) for place in places]
     return [f"seed {result.seed}: {result.warning}" for result in results if result and result.warning]
 
 
-def command_of(cell: Cell, seeds: int) -> str:
+def _command_of(cell: Cell, seeds: int) -> str:
     """The `cce train` that repeats a cell."""
     file = Path(cell.run)
     run = str(file.relative_to(PACKAGE.parent)) if file.is_relative_to(PACKAGE.parent) else cell.run

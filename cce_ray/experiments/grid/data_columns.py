@@ -8,7 +8,7 @@ from typing import Any
 from cce_ray.experiments.experiment import Options
 from cce_ray.experiments.grid.grid import Column
 
-TITLES = {
+_TITLES = {
     "stl10": "STL10",
     "cifar10": "CIFAR10",
     "cifar100_20": "CIFAR100-20",
@@ -40,7 +40,7 @@ def _features(name: str) -> Column:
     def changes(options: Options) -> Mapping[str, Any]:
         return {"data": "arrays", "data.path": str(options.data / file)}
 
-    return Column(TITLES[name], changes, [file])
+    return Column(_TITLES[name], changes, [file])
 
 
 def _images(name: str) -> Column:
@@ -48,4 +48,4 @@ def _images(name: str) -> Column:
         root = {"data.root": str(options.data)} if name in FILES else {}
         return {"data": name, **root}
 
-    return Column(TITLES[name], changes, [FILES[name]] if name in FILES else [])
+    return Column(_TITLES[name], changes, [FILES[name]] if name in FILES else [])

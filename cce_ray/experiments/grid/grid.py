@@ -131,7 +131,7 @@ class Grid:
             **cell.changes,
             **(self.quick.changes if options.quick else {}),
         }
-        return Cell(cell.run, {key: located(value, options) for key, value in changes.items()})
+        return Cell(cell.run, {key: _located(value, options) for key, value in changes.items()})
 
     def _planned(self, row: str, column: str, seeds: int, options: Options) -> Work[CellResult] | CellResult:
         cell = self.cell_of(row, column, options)
@@ -176,7 +176,7 @@ class Grid:
         )
 
 
-def located(value: Any, options: Options) -> Any:
+def _located(value: Any, options: Options) -> Any:
     """A setting, with $CCE_DATA/ at its beginning for the data folder: what `portable` takes back."""
     if isinstance(value, str) and value.startswith("$CCE_DATA/"):
         return str(options.data / value.removeprefix("$CCE_DATA/"))

@@ -14,7 +14,7 @@ from cce_ray.experiments.table import Table
 Results = Mapping[tuple[str, str], CellResult]
 """{(row, column): what became of it}."""
 
-NOTHING = "-"
+_NOTHING = "-"
 
 
 @final
@@ -37,7 +37,7 @@ class Findings:
 def percent(mean: float | None, sd: float | None) -> str:
     """'73.51 ± 6.3', of numbers in percent; a dash without a mean."""
     if mean is None:
-        return NOTHING
+        return _NOTHING
     return f"{mean:.2f}" + (f" ± {sd:.1f}" if sd is not None else "")
 
 
@@ -70,7 +70,7 @@ def seconds_table(found: Findings) -> Table:
     lines = []
     for row, name in found.rows.items():
         summaries = [found.results[row, column].summary for column in found.columns]
-        lines.append([name, *(f"{one.seconds:.1f}" if one else NOTHING for one in summaries)])
+        lines.append([name, *(f"{one.seconds:.1f}" if one else _NOTHING for one in summaries)])
     return Table("Seconds a seed", ["", *found.columns.values()], lines)
 
 

@@ -13,8 +13,8 @@ from cce_ray.runs import Listener
 
 LABELS = (0.9, 0.7, 0.5)
 """First components of the three y: sure, less so, and uniform."""
-COLORS = (BAD, GOOD, SERIES[0])
-SHOWN_AT = (0.0, 0.25, 0.5, 0.75, 1.0)
+_COLORS = (BAD, GOOD, SERIES[0])
+_SHOWN_AT = (0.0, 0.25, 0.5, 0.75, 1.0)
 HIGHEST = 3.0
 
 
@@ -60,9 +60,9 @@ def values() -> Table:
             curve = loss(first, x)
             flat = np.ptp(curve) < 1e-12
             lowest = "everywhere" if flat else f"{x[np.argmin(curve)]:g}"
-            shown = [number(value) for value in loss(first, np.array(SHOWN_AT))]
+            shown = [number(value) for value in loss(first, np.array(_SHOWN_AT))]
             rows.append([f"({first:g}, {1 - first:.2g})", name, *shown, lowest])
-    return Table("Values", ["y", "loss", *(f"x = {x:g}" for x in SHOWN_AT), "lowest at x ="], rows)
+    return Table("Values", ["y", "loss", *(f"x = {x:g}" for x in _SHOWN_AT), "lowest at x ="], rows)
 
 
 def picture() -> bytes:
@@ -70,7 +70,7 @@ def picture() -> bytes:
     figure = new_figure(6.2, 4.0)
     axes = figure.add_subplot()
     x = 1 / (1 + np.exp(-np.linspace(-32, 32, 2001)))  # dense at both ends, where H leaves the picture
-    for first, color in zip(LABELS, COLORS, strict=True):
+    for first, color in zip(LABELS, _COLORS, strict=True):
         label = f"y = ({first:g}, {1 - first:.2g})"
         axes.plot(x, collision(first, x), color=color, linewidth=2.2, label=label)
         axes.plot(x, shannon(first, x), color=color, linewidth=1.1, linestyle=(0, (4, 2)))

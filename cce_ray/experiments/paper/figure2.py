@@ -24,7 +24,7 @@ from cce_ray.experiments.table import Table
 from cce_ray.files import write_text
 from cce_ray.runs import Listener, load_run
 
-LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_LEVELS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SEEDS, QUICK_SEEDS, QUICK_LEVELS = 6, 2, (0.0, 0.5, 0.9)
 LOSSES = {"cce_plus": "collision (9)", "shannon": "Shannon (8)"}
 TEXT = """
@@ -56,7 +56,7 @@ TRAINING = {
     "data.split": 0.2,
     "tracking.enabled": False,
 }
-WITH_IMAGES = {"model": "resnet18", "optimizer.epochs": 30, "data.limit": 10000}
+_WITH_IMAGES = {"model": "resnet18", "optimizer.epochs": 30, "data.limit": 10000}
 """Over TRAINING, where the data are images."""
 
 
@@ -84,7 +84,7 @@ class Setting:
 
 def run(options: Options, listener: Listener) -> Outcome:
     """Train what is missing, and render."""
-    columns, notes = found_columns(options)
+    columns, notes = _found_columns(options)
     seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
     curves = measured(list(settings(columns, options)), seeds, options, listener)
     for note in notes:
@@ -98,7 +98,7 @@ def run(options: Options, listener: Listener) -> Outcome:
         text=TEXT,
         tables=[table(titles[name], found) for name, found in curves.items()],
         data=portable(
-            {"seeds": seeds, "training": TRAINING, "with_images": WITH_IMAGES, "accuracy": rounded(curves)},
+            {"seeds": seeds, "training": TRAINING, "with_images": _WITH_IMAGES, "accuracy": rounded(curves)},
             options,
         ),
         notes=[
@@ -113,7 +113,7 @@ def run(options: Options, listener: Listener) -> Outcome:
     )
 
 
-def found_columns(options: Options) -> tuple[dict[str, Column], list[str]]:
+def _found_columns(options: Options) -> tuple[dict[str, Column], list[str]]:
     """The data sets that are there, and a line on each that is not."""
     pictures = {f"{name}-images": column for name, column in images("cifar10", "mnist").items()}
     wanted = {**features("cifar10", "mnist"), **pictures}
@@ -132,12 +132,12 @@ def found_columns(options: Options) -> tuple[dict[str, Column], list[str]]:
 def settings(columns: Mapping[str, Column], options: Options) -> Iterator[Setting]:
     """Every point of every curve."""
     for name, column in columns.items():
-        own = WITH_IMAGES if name.endswith("-images") else {}
+        own = _WITH_IMAGES if name.endswith("-images") else {}
         small = {"data.limit": 2000} if options.quick else {}
         for method in LOSSES:
             changes = {**TRAINING, **own, **column.changes(options), "method": method, **small}
             config, _ = load_run("features", changes)
-            for level in QUICK_LEVELS if options.quick else LEVELS:
+            for level in QUICK_LEVELS if options.quick else _LEVELS:
                 yield Setting(name, method, level, config)
 
 
@@ -149,7 +149,7 @@ def measured(points: Sequence[Setting], seeds: int, options: Options, listener: 
     """Every point, with its seeds."""
     threads = options.pool.threads
     works = [
-        Work(partial(accuracy_of, point, seed, options.work, threads), point.config.runtime)
+        Work(partial(_accuracy_of, point, seed, options.work, threads), point.config.runtime)
         for point in points
         for seed in range(seeds)
     ]
@@ -164,7 +164,7 @@ def measured(points: Sequence[Setting], seeds: int, options: Options, listener: 
     return curves
 
 
-def accuracy_of(point: Setting, seed: int, folder: Path, threads: int, listener: Listener) -> float:
+def _accuracy_of(point: Setting, seed: int, folder: Path, threads: int, listener: Listener) -> float:
     """Test accuracy of one seed, 0..1; kept in a file, and not measured again. `threads` are those of a run
     that does not say."""
     file = point.record(folder, seed)

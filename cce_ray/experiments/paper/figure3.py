@@ -14,8 +14,8 @@ from cce_ray.report import ACCENT, BAD, GOOD, INK, MUTED, dress, new_figure, to_
 from cce_ray.runs import Listener
 
 HIGHEST = 2.6
-SUM = r"$\sum_k y_k(x)$"
-BOUND = r"$\sigma_{max}/(1+A)$"
+_SUM = r"$\sum_k y_k(x)$"
+_BOUND = r"$\sigma_{max}/(1+A)$"
 
 
 @final
@@ -106,9 +106,9 @@ def draw(axes: Any, case: MStep) -> None:
     """The sum over the interval, the level one, and Newton's steps on the curve."""
     top = max(case.probs)
     x = np.linspace(case.left, top, 600)[1:]
-    axes.plot(x, case.labels(x).sum(-1), color=ACCENT, linewidth=2.2, label=SUM)
+    axes.plot(x, case.labels(x).sum(-1), color=ACCENT, linewidth=2.2, label=_SUM)
     axes.axhline(1, color=INK, linewidth=1)
-    for place, text in ((case.left, BOUND), (top, r"$\sigma_{max}$"), (min(case.probs), r"$\sigma_{min}$")):
+    for place, text in ((case.left, _BOUND), (top, r"$\sigma_{max}$"), (min(case.probs), r"$\sigma_{min}$")):
         axes.axvline(place, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
         axes.annotate(text, (place, 0), xytext=(4, 6), textcoords="offset points", fontsize=9.5, color=MUTED)
     steps = np.array(case.newton())
@@ -128,7 +128,7 @@ def picture() -> bytes:
     for number, case in enumerate(CASES, 1):
         axes = figure.add_subplot(1, 2, number)
         draw(axes, case)
-        dress(axes, case.title, "x", SUM if number == 1 else "")
+        dress(axes, case.title, "x", _SUM if number == 1 else "")
     axes.legend(fontsize=9, frameon=False, labelcolor=INK, loc="upper right")
     return to_png(figure)
 

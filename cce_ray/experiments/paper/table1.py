@@ -15,12 +15,12 @@ from cce_ray.experiments.solver_race.tables import arrival_text, short
 from cce_ray.experiments.table import Table
 from cce_ray.runs import Listener
 
-NUM_POINTS = 250
-CONVERGED = 1e-3
+_NUM_POINTS = 250
+_CONVERGED = 1e-3
 """The certified gap that counts as converged."""
-PLAN = Plan(fairness_weights=(1.0, 100.0), points=(NUM_POINTS,), pictured=(0, 0.0))
-QUICK = replace(PLAN, clusters=(2, 20), fairness_weights=(1.0,), budget=Budget(cell=2.0, repeats=0.1))
-PAPER_ROWS = {
+_PLAN = Plan(fairness_weights=(1.0, 100.0), points=(_NUM_POINTS,), pictured=(0, 0.0))
+QUICK = replace(_PLAN, clusters=(2, 20), fairness_weights=(1.0,), budget=Budget(cell=2.0, repeats=0.1))
+_PAPER_ROWS = {
     "paper's PGD, η1": "pgd_eta1",
     "paper's PGD, η2": "pgd_eta2",
     "paper's PGD, η3": "pgd_eta3",
@@ -36,9 +36,10 @@ paper's EM (Algorithm 1), for projected gradient descent (PGD) with the paper's 
 `em` and `auto` of `cce_ray.pseudo_labels`. One thread, float64, start y = σ.
 
 The paper says neither how many points M, which λ and which predictions σ it used, nor when a solver counts
-as converged. Here M = {NUM_POINTS}, the batch of its experiments; σ = softmax(N(0,1)), seed 0; uniform prior;
-converged is a certified gap of {short(CONVERGED)} to the minimum of (11), the same demand on every solver.
-The last tables show how much the count owes to that; in parentheses is the gap of one that ran out of time.
+as converged. Here M = {_NUM_POINTS}, the batch of its experiments; σ = softmax(N(0,1)), seed 0; uniform
+prior; converged is a certified gap of {short(_CONVERGED)} to the minimum of (11), the same demand on every
+solver. The last tables show how much the count owes to that; in parentheses is the gap of one that ran out of
+time.
 λ = 1 lets every step size of the paper descend; at λ = 100, the weight of its experiments, all but the
 shortest for K = 2 and 20 empty a cluster and diverge.
 
@@ -52,7 +53,7 @@ hardware is another: compare ratios.
 def racers(num_clusters: int) -> Iterator[Contender]:
     """The paper's algorithms, our EM and our default, on one thread."""
     for racer in contenders(num_clusters):
-        if racer.facts["contender"] in (*PAPER_ROWS, *OURS):
+        if racer.facts["contender"] in (*_PAPER_ROWS, *OURS):
             yield racer
 
 
@@ -62,19 +63,19 @@ def measure(plan: Plan, listener: Listener) -> list[Cell]:
     for weight in plan.fairness_weights:
         for clusters in plan.clusters:
             for racer in racers(clusters):
-                cells.append(race_one(plan, NUM_POINTS, weight, clusters, racer))
+                cells.append(race_one(plan, _NUM_POINTS, weight, clusters, racer))
                 listener.note(f"λ={weight:g} K={clusters} {cells[-1]['contender']}: {told(cells[-1])}")
     return cells
 
 
-def title_of(cell: Cell) -> str:
+def _title_of(cell: Cell) -> str:
     """The solver, with its step size."""
     return f"{cell['contender']} = {cell['step']:g}" if "step" in cell else str(cell["contender"])
 
 
 def converged(cell: Cell) -> dict[str, Any]:
     """The arrival at the gap that counts."""
-    arrival: dict[str, Any] = next(one for one in cell["arrivals"] if one["target"] == CONVERGED)
+    arrival: dict[str, Any] = next(one for one in cell["arrivals"] if one["target"] == _CONVERGED)
     return arrival
 
 
@@ -87,9 +88,9 @@ def numbers(cell: Cell) -> list[str]:
     return [each, f"not in {arrival['iterations']}", arrival_text(arrival)]
 
 
-def printed(cell: Cell) -> list[str]:
+def _printed(cell: Cell) -> list[str]:
     """The paper's three numbers."""
-    key = PAPER_ROWS.get(cell["contender"])
+    key = _PAPER_ROWS.get(cell["contender"])
     if key is None:
         return ["-"] * 3
     each, iterations, seconds = paper_tables()["table1"][key][str(cell["num_clusters"])]
@@ -100,8 +101,8 @@ def beside_paper(cells: Sequence[Cell]) -> Table:
     """One problem: ours and the paper's numbers in turn."""
     rows = []
     for cell in cells:
-        pairs = zip(numbers(cell), printed(cell), strict=True)
-        rows.append([title_of(cell), *(text for pair in pairs for text in pair)])
+        pairs = zip(numbers(cell), _printed(cell), strict=True)
+        rows.append([_title_of(cell), *(text for pair in pairs for text in pair)])
     headings = ["solver", "s/iteration", "paper", "iterations", "paper", "seconds", "paper"]
     return Table(f"K = {cells[0]['num_clusters']}, λ = {cells[0]['fairness_weight']:g}", headings, rows)
 
@@ -115,7 +116,7 @@ def speed_ups(cells: Sequence[Cell]) -> Table:
         }
         gradients = [value for name, value in seconds.items() if "PGD" in name]
         key = str(group[0]["num_clusters"])
-        paper = {name: paper_tables()["table1"][row][key][2] for name, row in PAPER_ROWS.items()}
+        paper = {name: paper_tables()["table1"][row][key][2] for name, row in _PAPER_ROWS.items()}
         best = min(value for name, value in paper.items() if "PGD" in name)
         ratios = [
             f"{min(gradients) / seconds[name]:.2g}" if gradients and name in seconds else "-"
@@ -133,14 +134,14 @@ def by_gap(cells: Sequence[Cell]) -> Table:
     groups = problems(cells)
     headings = [f"K={group[0]['num_clusters']}: {short(target)}" for group in groups for target in targets]
     rows = [
-        [same[0]["contender"], *(steps_text(arrival) for cell in same for arrival in cell["arrivals"])]
+        [same[0]["contender"], *(_steps_text(arrival) for cell in same for arrival in cell["arrivals"])]
         for same in zip(*groups, strict=True)
     ]
     weight = cells[0]["fairness_weight"]
     return Table(f"Iterations and time to a certified gap, λ = {weight:g}", ["solver", *headings], rows)
 
 
-def steps_text(arrival: dict[str, Any]) -> str:
+def _steps_text(arrival: dict[str, Any]) -> str:
     """53 in 1.2 ms, or what happened instead."""
     text = arrival_text(arrival)
     return f"{arrival['iterations']} in {text}" if arrival["status"] == "reached" else text
@@ -158,8 +159,8 @@ def run(options: Options, listener: Listener) -> Outcome:
     """Measure and render."""
     if options.seeds:
         listener.note("table1: --seeds is not read, the problems are drawn once, with seed 0")
-    cells = measure(QUICK if options.quick else PLAN, listener)
-    first = [cell for cell in cells if cell["fairness_weight"] == PLAN.fairness_weights[0]]
+    cells = measure(QUICK if options.quick else _PLAN, listener)
+    first = [cell for cell in cells if cell["fairness_weight"] == _PLAN.fairness_weights[0]]
     weights = dict.fromkeys(cell["fairness_weight"] for cell in cells)
     return Outcome(
         title="Table 1: EM against projected gradient descent",
@@ -169,5 +170,5 @@ def run(options: Options, listener: Listener) -> Outcome:
             *(beside_paper(group) for group in problems(first)),
             *(by_gap([cell for cell in cells if cell["fairness_weight"] == weight]) for weight in weights),
         ],
-        data={"converged": CONVERGED, "cells": cells},
+        data={"converged": _CONVERGED, "cells": cells},
     )

@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
     "optimizer.weight_decay": {"low": 0.0001, "high": 0.2, "log": True},
     "optimizer.batch_size": {"choices": [125, 250, 500, 1000]},
 }
-OWN: dict[str, dict[str, Any]] = {
+_OWN: dict[str, dict[str, Any]] = {
     "mi": {},
     "migd": {"method.balance_weight": {"low": 0.5, "high": 10.0, "log": True}},
     "sela": {"method.sharpness": {"low": 2.0, "high": 50.0, "log": True}},
@@ -66,14 +66,14 @@ FIXED: dict[str, dict[str, Any]] = {
 """Where the stopping rule of `features`, a certified gap of 1e-2, is not the method's own."""
 
 
-def space_file(method: str, column: str, folder: Path) -> Path:
+def _space_file(method: str, column: str, folder: Path) -> Path:
     """The search of one cell as a space file, as `cce tune` takes it."""
     values = {
         "name": f"table2-{method}-{column}",
         "run": "features",
         "set": {"method": method, "tracking.register_model": None, "tracking.enabled": False}
         | FIXED.get(method, {}),
-        "space": COMMON | OWN[method],
+        "space": COMMON | _OWN[method],
         "start": [START],
         "trials": TRIALS,
         "objective": "accuracy",
@@ -91,7 +91,7 @@ def search(method: str, column: str, data: Path, folder: Path) -> None:
     features = data / f"{column}_test_resnet50.npz"
     changes = {"data.path": str(features), "output_dir": str(place)}
     with RichListener() as listener:
-        wanted = load_search(str(space_file(method, column, folder)), changes)
+        wanted = load_search(str(_space_file(method, column, folder)), changes)
         summary = run_search([wanted], Options(resume=(place / SEARCH_FILE).exists()), listener)[0]
     keep(summary.best, SEARCHED / "table2" / f"{method}-{column}.yaml", features.name)
 
@@ -110,13 +110,13 @@ def main() -> None:
     module = "cce_ray.experiments.paper.table2_search"
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=__doc__)
     parser.add_argument(
-        "methods", nargs="*", metavar="METHOD", help=f"of {', '.join(OWN)}; all if none is given"
+        "methods", nargs="*", metavar="METHOD", help=f"of {', '.join(_OWN)}; all if none is given"
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of NAME_test_resnet50.npz")
     parser.add_argument("-o", "--output", type=Path, default=Path("cce_output/table2_search"))
     wanted = parser.parse_args()
     wanted.output.mkdir(parents=True, exist_ok=True)
-    for method in wanted.methods or OWN:
+    for method in wanted.methods or _OWN:
         for column in COLUMNS:
             if (SEARCHED / "table2" / f"{method}-{column}.yaml").exists():
                 continue

@@ -14,7 +14,7 @@ from cce_ray.pseudo_labels import compiled_strictly
 # gradient at every M: at M = 250 exactly the paper's; at larger M the literal step would be so much shorter.
 STEP_POINTS = 250
 
-NEWTON_TOLERANCE = 1e-9  # of Σ_k y_k - 1
+_NEWTON_TOLERANCE = 1e-9  # of Σ_k y_k - 1
 NEWTON_STEPS = 100
 
 
@@ -26,7 +26,7 @@ def paper_em(
 
     Weights are a_k = λ M u_k S_k, with the factor M without which the M-step does not minimise (11); the
     numerator is that of (16). Where 1 + A - σ_k/x rounds below a_k, which no y_k <= 1 allows, it counts as
-    a_k. Rows are normalised at the end: Newton stops at a sum within `NEWTON_TOLERANCE` of one.
+    a_k. Rows are normalised at the end: Newton stops at a sum within `_NEWTON_TOLERANCE` of one.
     """
     prices = np.empty(probs.shape[1])
     weights = np.empty(probs.shape[1])
@@ -39,12 +39,12 @@ def paper_em(
             for k in range(probs.shape[1]):
                 weights[k] = prices[k] * labels[i, k]
                 total += weights[k]
-            newton_on_x(probs[i], weights, total, labels[i], tiny)
+            _newton_on_x(probs[i], weights, total, labels[i], tiny)
     return True
 
 
 @compiled_strictly
-def newton_on_x(
+def _newton_on_x(
     probs: np.ndarray, weights: np.ndarray, total: float, labels: np.ndarray, tiny: float
 ) -> None:
     """Σ_k a_k / (1 + A - σ_k/x) = 1 for one row, y into `labels`; from the left, so that x only grows."""
@@ -58,7 +58,7 @@ def newton_on_x(
             denominator = max(1.0 + total - probs[k] / x, weights[k])
             excess += weights[k] / denominator
             slope -= weights[k] * probs[k] / (x * x * denominator * denominator)
-        if not excess >= NEWTON_TOLERANCE:
+        if not excess >= _NEWTON_TOLERANCE:
             break
         moved = x - excess / slope
         if not moved > x:
@@ -97,12 +97,12 @@ def plain_slack_em(
                 weights[k] = prices[k] * np.float64(labels[i, k])
                 deficits[k] = (peak - np.float64(probs[i, k])) / peak
                 total += weights[k]
-            newton_on_slack(weights, deficits, 1.0 + total, labels[i], tiny)
+            _newton_on_slack(weights, deficits, 1.0 + total, labels[i], tiny)
     return True
 
 
 @compiled_strictly
-def newton_on_slack(
+def _newton_on_slack(
     weights: np.ndarray, deficits: np.ndarray, scale: float, labels: np.ndarray, tiny: float
 ) -> None:
     """h(d) = Σ_k a_k / ((1+A)(1-r_k) + r_k d) = 1 for one row, from its left bound max {a_k : r_k = 1}."""
@@ -120,7 +120,7 @@ def newton_on_slack(
             share = weights[k] / denominator
             height += share
             slope += share * ratio / denominator
-        if not height - 1.0 >= NEWTON_TOLERANCE:
+        if not height - 1.0 >= _NEWTON_TOLERANCE:
             break
         moved = slack + (height - 1.0) / slope
         if not moved > slack:

@@ -82,7 +82,7 @@ def run_benchmark(
         plain_loop_ratio(predictions(*plan.plain_size).astype(dtype), plan.kernel_seconds)
         for dtype in (np.float32, np.float64)
     ]
-    cells, races = race_all(plan, progress)
+    cells, races = _race_all(plan, progress)
     return {
         "benchmark": "pseudo-labels",
         "quick": quick,
@@ -97,7 +97,7 @@ def run_benchmark(
     }
 
 
-def race_all(plan: Plan, progress: Callable[[str], None]) -> tuple[list[dict[str, Any]], int]:
+def _race_all(plan: Plan, progress: Callable[[str], None]) -> tuple[list[dict[str, Any]], int]:
     """Every contender on every problem, and how many races that is; Ctrl-C ends with those that are run."""
     races = [
         (points, weight, clusters, contender)

@@ -6,13 +6,13 @@ from cce_ray.experiments.solver_race.baselines import fixed_step_pgd, paper_em
 from cce_ray.experiments.solver_race.race import OBJECTIVE, Baseline, Contender, Ours
 from cce_ray.pseudo_labels import Task, estimate_pseudo_labels, num_threads, solvers_for
 
-PAPER_STEPS: dict[int, tuple[float, ...]] = {2: (1, 10, 20)}
-OTHER_PAPER_STEPS: tuple[float, ...] = (0.1, 1, 5)
+_PAPER_STEPS: dict[int, tuple[float, ...]] = {2: (1, 10, 20)}
+_OTHER_PAPER_STEPS: tuple[float, ...] = (0.1, 1, 5)
 
 
 def contenders(num_clusters: int) -> list[Contender]:
     """Everyone who races at this number of clusters: the paper's PGD and EM, then ours."""
-    steps = PAPER_STEPS.get(num_clusters, OTHER_PAPER_STEPS)
+    steps = _PAPER_STEPS.get(num_clusters, _OTHER_PAPER_STEPS)
     racers: list[Contender] = [_pgd(number, step) for number, step in enumerate(steps, 1)]
     racers.append(
         Baseline(
@@ -27,12 +27,12 @@ def contenders(num_clusters: int) -> list[Contender]:
         racers.append(_ours(solver, "inline", solver, 1))
         if num_threads() > 1:
             racers.append(_ours(solver, "threads", f"{solver}, {num_threads()} threads", num_threads()))
-    if gpu_works():
+    if _gpu_works():
         racers.append(_ours("em", "gpu", "em, GPU", 1))
     return racers
 
 
-def gpu_works() -> bool:
+def _gpu_works() -> bool:
     """Whether there is a GPU, and a backend for it."""
     import torch
 

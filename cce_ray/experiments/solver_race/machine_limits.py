@@ -18,19 +18,19 @@ from cce_ray.pseudo_labels import compiled, estimate_pseudo_labels
 # The least that an iteration with a warm start does to an entry of y, whatever the implementation: the terms
 # of h at the old slack, one Newton step, the terms at the new one. A term is one division and six products
 # and sums (fused where possible); weighing takes four, storing and the cluster sums three.
-TERMS = 2
-DIVISIONS = TERMS
-MULTIPLY_ADDS = TERMS * 6 + 4 + 3
+_TERMS = 2
+DIVISIONS = _TERMS
+MULTIPLY_ADDS = _TERMS * 6 + 4 + 3
 MOVES = 3  # σ and y are read, y is written
 
 SKIPPED, COUNTED = 10, 40  # the first iterations move far and take more Newton steps: they are not counted
-FAIRNESS_WEIGHT = 10.0
+_FAIRNESS_WEIGHT = 10.0
 _LANES = 512  # numbers a micro-benchmark works on: they stay in the first-level cache
 _FUSED = 8
 
 
 @compiled
-def copy_scaled(target: np.ndarray, source: np.ndarray, factors: np.ndarray, rounds: int) -> None:
+def _copy_scaled(target: np.ndarray, source: np.ndarray, factors: np.ndarray, rounds: int) -> None:
     """There and back, `rounds` times; the factor, one, keeps the compiler from seeing that it is a copy."""
     for _ in range(rounds):
         for j in range(len(source)):
@@ -48,7 +48,7 @@ def divide(values: np.ndarray, numerators: np.ndarray, rounds: int) -> None:
 
 
 @compiled
-def multiply_add(values: np.ndarray, slopes: np.ndarray, shifts: np.ndarray, rounds: int) -> None:
+def _multiply_add(values: np.ndarray, slopes: np.ndarray, shifts: np.ndarray, rounds: int) -> None:
     """`_FUSED` fused multiply-adds for every number, `rounds` times."""
     for _ in range(rounds):
         for j in range(len(values)):
@@ -85,8 +85,8 @@ def machine_rates(dtype: type, num_entries: int, budget: float) -> dict[str, flo
         return median_seconds(call, budget)
 
     dividing = seconds(lambda: divide(values, shifts, rounds))
-    adding = seconds(lambda: multiply_add(values, slopes, shifts, rounds))
-    copying = seconds(lambda: copy_scaled(target, source, ones, copies))
+    adding = seconds(lambda: _multiply_add(values, slopes, shifts, rounds))
+    copying = seconds(lambda: _copy_scaled(target, source, ones, copies))
     return {
         "bytes_per_second": 4 * source.nbytes * copies / copying,
         "divisions_per_second": _LANES * rounds / dividing,
@@ -94,7 +94,7 @@ def machine_rates(dtype: type, num_entries: int, budget: float) -> dict[str, flo
     }
 
 
-def seconds_per_iteration(run: Callable[[int], object], budget: float, counted: int = COUNTED) -> float:
+def _seconds_per_iteration(run: Callable[[int], object], budget: float, counted: int = COUNTED) -> float:
     """Seconds of one iteration: `run(SKIPPED + counted)` less `run(SKIPPED)`, over `counted`.
 
     What a call costs besides its iterations cancels.
@@ -105,11 +105,11 @@ def seconds_per_iteration(run: Callable[[int], object], budget: float, counted: 
     return max(many - few, 1e-9) / counted
 
 
-def em_run(probs: np.ndarray) -> Callable[[int], object]:
+def _em_run(probs: np.ndarray) -> Callable[[int], object]:
     """Our EM on one thread for a number of iterations."""
     return lambda iterations: estimate_pseudo_labels(
         probs,
-        fairness_weight=FAIRNESS_WEIGHT,
+        fairness_weight=_FAIRNESS_WEIGHT,
         solver="em",
         backend="inline",
         max_iterations=iterations,
@@ -120,7 +120,7 @@ def em_run(probs: np.ndarray) -> Callable[[int], object]:
 def kernel_rate(probs: np.ndarray, budget: float) -> dict[str, Any]:
     """Iterations a second of `em` on one thread, those that each limit allows, and which one binds."""
     counted = COUNTED if probs.size < 1_000_000 else COUNTED // 4
-    seconds = seconds_per_iteration(em_run(probs), budget, counted)
+    seconds = _seconds_per_iteration(_em_run(probs), budget, counted)
     rates = machine_rates(probs.dtype.type, probs.size, budget / 10)
     limits = {
         "memory": rates["bytes_per_second"] / (MOVES * probs.nbytes),
@@ -146,10 +146,10 @@ def plain_loop_ratio(probs: np.ndarray, budget: float) -> dict[str, Any]:
     prior = np.full(probs.shape[1], 1 / probs.shape[1])
 
     def plain(iterations: int) -> None:
-        plain_slack_em(probs, probs.copy(), prior, FAIRNESS_WEIGHT, iterations)
+        plain_slack_em(probs, probs.copy(), prior, _FAIRNESS_WEIGHT, iterations)
 
-    plain_seconds = seconds_per_iteration(plain, budget)
-    em_seconds = seconds_per_iteration(em_run(probs), budget)
+    plain_seconds = _seconds_per_iteration(plain, budget)
+    em_seconds = _seconds_per_iteration(_em_run(probs), budget)
     return {
         "num_points": probs.shape[0],
         "num_clusters": probs.shape[1],

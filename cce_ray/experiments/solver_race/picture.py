@@ -7,14 +7,14 @@ from typing import Any
 from cce_ray.report import INK, MUTED, SERIES, dress, new_figure, to_png
 
 HIGHEST = 20.0  # of the gap: what diverges leaves the picture
-PAPER_STYLES = ((MUTED, ":"), (MUTED, "--"), (MUTED, "-."), (INK, "-"))
+_PAPER_STYLES = ((MUTED, ":"), (MUTED, "--"), (MUTED, "-."), (INK, "-"))
 
 
 def picture(report: dict[str, Any]) -> bytes:
     """PNG of every traced contender on one thread (and on the GPU) of the pictured problem."""
     cells = [cell for cell in report["cells"] if cell["trace"] and drawn(cell)]
     clusters = list(dict.fromkeys(cell["num_clusters"] for cell in cells))
-    looks = styles(cells)
+    looks = _styles(cells)
     figure = new_figure(4.1 * max(1, len(clusters)), 4.1)
     target = min(report["plan"]["targets"])
     points, weight = report["plan"]["pictured"]
@@ -56,13 +56,13 @@ def drawn(cell: dict[str, Any]) -> bool:
     return cell["threads"] == 1 and cell.get("solver") != "auto"
 
 
-def styles(cells: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+def _styles(cells: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
     """(colour, line style) of every contender: the paper's in grey and black, ours in colours."""
     names: dict[str, list[str]] = {"paper": [], "ours": []}
     for cell in cells:
         if cell["contender"] not in names[cell["kind"]]:
             names[cell["kind"]].append(cell["contender"])
-    paper = dict(zip(names["paper"], PAPER_STYLES, strict=False))
+    paper = dict(zip(names["paper"], _PAPER_STYLES, strict=False))
     ours = {name: (SERIES[k % len(SERIES)], "-") for k, name in enumerate(names["ours"])}
     return {**paper, **ours}
 

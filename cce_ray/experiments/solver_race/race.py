@@ -17,11 +17,11 @@ from cce_ray.pseudo_labels import Problem, PseudoLabels, certified_gap, estimate
 OBJECTIVE = "cce_plus"
 
 # Baselines are looked at after every iteration at first, then whenever their number has grown by 2 %.
-LOOKS = 50
+_LOOKS = 50
 # A baseline has stalled when its gap falls by less than this share in a sixth of its time.
 PROGRESS, PATIENCE = 0.05, 1 / 6
 # The iteration limit of the first call of a solver of ours.
-FIRST_ITERATIONS = 100
+_FIRST_ITERATIONS = 100
 
 Status = Literal["reached", "time limit", "diverged", "stopped", "stalled"]
 Trace = list[tuple[float, float]]
@@ -89,7 +89,7 @@ class Baseline:
         gap = math.inf
         lowest, lowered = math.inf, 0.0
         while pending and seconds < budget.cell:
-            chunk = max(1, iterations // LOOKS)
+            chunk = max(1, iterations // _LOOKS)
             took, usable = timed(partial(self.advance, problem, labels, chunk))
             seconds, iterations = seconds + took, iterations + chunk
             gap = certified_gap(problem, labels, OBJECTIVE) if usable else math.inf
@@ -136,7 +136,7 @@ class Ours:
             if arrivals and arrivals[-1].status != "reached":
                 arrivals.append(replace(arrivals[-1], target=target))
             else:
-                least = arrivals[-1].iterations if arrivals else FIRST_ITERATIONS
+                least = arrivals[-1].iterations if arrivals else _FIRST_ITERATIONS
                 arrivals.append(self._arrive(call, problem, target, least, budget))
         return arrivals, self._trace(call, problem, targets[-1], budget) if want_trace else []
 
@@ -174,7 +174,7 @@ class Ours:
         while True:
             run = partial(call, iterations, target)
             seconds, result = timed(run)
-            gap = gap_of(problem, result)
+            gap = _gap_of(problem, result)
             if gap <= target:
                 seconds = median_seconds(run, budget.repeats, first=seconds)
                 return Arrival(target, "reached", seconds, result.iterations, gap)
@@ -195,7 +195,7 @@ class Ours:
             run = partial(call, iterations, None)
             first, result = timed(run)
             seconds = median_seconds(run, budget.repeats / 10, first=first)
-            gap = gap_of(problem, result)
+            gap = _gap_of(problem, result)
             if math.isfinite(gap):
                 trace.append((seconds, gap))
             if gap <= last or result.iterations < iterations:
@@ -206,7 +206,7 @@ class Ours:
         return [(seconds, gap) for seconds, (_, gap) in zip(reversed(least), trace, strict=True)]
 
 
-def gap_of(problem: Problem, result: PseudoLabels) -> float:
+def _gap_of(problem: Problem, result: PseudoLabels) -> float:
     """The certificate of what a call returned, whatever the call says."""
     labels = result.labels if isinstance(result.labels, np.ndarray) else result.labels.cpu().numpy()
     return certified_gap(problem, labels, OBJECTIVE)

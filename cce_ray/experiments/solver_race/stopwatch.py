@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-MOST_REPEATS = 25
+_MOST_REPEATS = 25
 
 
 def timed(call: Callable[[], Result]) -> tuple[float, Result]:
@@ -20,7 +20,7 @@ def timed(call: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def median_seconds(
-    call: Callable[[], object], budget: float, first: float | None = None, most: int = MOST_REPEATS
+    call: Callable[[], object], budget: float, first: float | None = None, most: int = _MOST_REPEATS
 ) -> float:
     """The median of as many calls as fit into about `budget` seconds: one at least, `most` at most.
 

@@ -13,11 +13,11 @@ Report = dict[str, Any]
 def tables(report: Report) -> list[Table]:
     """The races, one table a (M, λ); the kernel against the machine; the kernel against a plain loop."""
     problems = dict.fromkeys((cell["num_points"], cell["fairness_weight"]) for cell in report["cells"])
-    races = [race_table(report, points, weight) for points, weight in problems]
-    return [*races, kernel_table(report["kernel"]), plain_table(report["plain_loop"])]
+    races = [_race_table(report, points, weight) for points, weight in problems]
+    return [*races, _kernel_table(report["kernel"]), _plain_table(report["plain_loop"])]
 
 
-def race_table(report: Report, num_points: int, weight: float) -> Table:
+def _race_table(report: Report, num_points: int, weight: float) -> Table:
     """Time to each gap, a row a contender."""
     cells = [
         cell
@@ -38,7 +38,7 @@ def race_table(report: Report, num_points: int, weight: float) -> Table:
     return Table(f"Time to a certified gap, M = {num_points}, λ = {weight:g}", ["contender", *headings], rows)
 
 
-def kernel_table(kernel: list[dict[str, Any]]) -> Table:
+def _kernel_table(kernel: list[dict[str, Any]]) -> Table:
     """EM iterations a second and what the machine would allow."""
     rows = []
     for rate in kernel:
@@ -63,7 +63,7 @@ def kernel_table(kernel: list[dict[str, Any]]) -> Table:
     )
 
 
-def plain_table(plain: list[dict[str, Any]]) -> Table:
+def _plain_table(plain: list[dict[str, Any]]) -> Table:
     """One EM iteration as plain loops and by `em`."""
     rows = [
         [

@@ -16,7 +16,7 @@ from cce_ray.metrics import hungarian_accuracy, merge_clusters
 from cce_ray.runs import CLUSTERS_FILE
 from cce_ray.training import standardized
 
-COUNTS = (5, 10, 15, 20, 40)
+_COUNTS = (5, 10, 15, 20, 40)
 CLASSES = 10
 
 
@@ -40,7 +40,7 @@ run = Grid(
     clusters' means on the standardised features are merged by average linkage to ten, if there are more. The
     settings were searched for K = 10 on CIFAR10's features.
     """,
-    rows={str(count): Row(f"K = {count}", {"data.num_clusters": count}) for count in COUNTS},
+    rows={str(count): Row(f"K = {count}", {"data.num_clusters": count}) for count in _COUNTS},
     columns=features("cifar10", "mnist"),
     cell=lambda row, column: Cell("features"),
     seeds=3,

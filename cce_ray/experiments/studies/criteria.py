@@ -40,9 +40,9 @@ from cce_ray.tuning import (
     value_of,
 )
 
-CRITERIA = ("generalization", "silhouette", "mutual_information", "loss")
-ALONE = ("generalization", "silhouette", "stability", "mutual_information")
-FINALISTS = (*ALONE, "sum of these ranks", "combined")
+_CRITERIA = ("generalization", "silhouette", "mutual_information", "loss")
+_ALONE = ("generalization", "silhouette", "stability", "mutual_information")
+_FINALISTS = (*_ALONE, "sum of these ranks", "combined")
 """The last is what `--objective combined` goes by."""
 Rows = Sequence[Mapping[str, float]]
 SEEDS = 3
@@ -63,7 +63,7 @@ class Sweep:
     """How many trials get fresh seeds."""
 
 
-SWEEPS = {
+_SWEEPS = {
     "long-tail": Sweep("features", changes={"pseudo_labels.prior": "estimate"}),
     "cifar10-features": Sweep("features", "cifar10_test_resnet50.npz"),
     "mnist-features": Sweep("features", "mnist_test_resnet50.npz"),
@@ -84,9 +84,9 @@ def long_tail(path: Path) -> Path:
     return path
 
 
-def search_of(name: str, data: Path | None, folder: Path, trials: int) -> Search | None:
+def _search_of(name: str, data: Path | None, folder: Path, trials: int) -> Search | None:
     """The search of one of SWEEPS; None if its data are absent."""
-    sweep = SWEEPS[name]
+    sweep = _SWEEPS[name]
     if sweep.file and (data is None or not (data / sweep.file).exists()):
         return None
     changes = {**sweep.changes, "output_dir": str(folder / name)}
@@ -105,10 +105,10 @@ def searched(data: Path | None, folder: Path, trials: int) -> list[Path]:
     """Run the searches that are missing; the folders of all."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for name in SWEEPS:
-        search = search_of(name, data, folder, trials)
+    for name in _SWEEPS:
+        search = _search_of(name, data, folder, trials)
         if search is None:
-            sys.stderr.write(f"{name}: skipped, {SWEEPS[name].file} is not in --data\n")
+            sys.stderr.write(f"{name}: skipped, {_SWEEPS[name].file} is not in --data\n")
             continue
         begun = (folder / name / SEARCH_FILE).exists()
         if not (folder / name / SUMMARY_FILE).exists():
@@ -118,12 +118,12 @@ def searched(data: Path | None, folder: Path, trials: int) -> list[Path]:
     return found
 
 
-def trials_of(folder: Path) -> list[dict[str, float]]:
+def _trials_of(folder: Path) -> list[dict[str, float]]:
     """Criteria of the trials that were trained to the end."""
     return [record.criteria for record in read_trials(folder) if record.state in ("finished", "collapsed")]
 
 
-def finalists_of(folder: Path) -> list[Mapping[str, float]]:
+def _finalists_of(folder: Path) -> list[Mapping[str, float]]:
     """Mean criteria of the finalists over their seeds, with the seeds' stability."""
     found: list[Mapping[str, float]] = []
     for record in read_trials(folder):
@@ -151,7 +151,7 @@ def judge(rows: Rows, names: Sequence[str]) -> dict[str, dict[str, float]]:
     found = {}
     for name in names:
         if name == "sum of these ranks":
-            table = [[value_of(criterion, row) for criterion in ALONE] for row in rows]
+            table = [[value_of(criterion, row) for criterion in _ALONE] for row in rows]
             values = rankdata(table, axis=0).sum(1).tolist()
         elif name == "combined":
             values = [merit(row, OBJECTIVES["combined"].deciding) for row in rows]
@@ -164,7 +164,7 @@ def judge(rows: Rows, names: Sequence[str]) -> dict[str, dict[str, float]]:
 def study(folder: Path) -> dict[str, Any]:
     """Everything about one search."""
     stored = read_yaml(folder / SEARCH_FILE)
-    trials, finalists = trials_of(folder), finalists_of(folder)
+    trials, finalists = _trials_of(folder), _finalists_of(folder)
     if len(trials) < 3 or "accuracy" not in trials[0]:
         raise ValueError(f"{folder}: fewer than three finished trials with labels; give another search")
     return {
@@ -172,10 +172,10 @@ def study(folder: Path) -> dict[str, Any]:
         "objective": stored["search"]["objective"],
         "trials": len(trials),
         "best": max(row["accuracy"] for row in trials),
-        "criteria": judge(trials, CRITERIA),
+        "criteria": judge(trials, _CRITERIA),
         "finalists": len(finalists),
         "final_best": max((row["accuracy"] for row in finalists), default=float("nan")),
-        "final": judge(finalists, FINALISTS) if len(finalists) > 1 else {},
+        "final": judge(finalists, _FINALISTS) if len(finalists) > 1 else {},
     }
 
 
@@ -192,16 +192,16 @@ def page(studies: Sequence[Mapping[str, Any]], commit: str | None, device: str) 
         "",
         "## Over the trials of a search (one seed each, trained to the end)",
         "",
-        *rendered(studies, "criteria", "trials", "best", CRITERIA),
+        *_rendered(studies, "criteria", "trials", "best", _CRITERIA),
         "",
         "## Means over three fresh seeds (all trials, or the best ten by generalization)",
         "",
-        *rendered([one for one in studies if one["final"]], "final", "finalists", "final_best", FINALISTS),
+        *_rendered([one for one in studies if one["final"]], "final", "finalists", "final_best", _FINALISTS),
     ]
     return "\n".join(lines) + "\n"
 
 
-def rendered(
+def _rendered(
     studies: Sequence[Mapping[str, Any]], part: str, count: str, best: str, names: Sequence[str]
 ) -> list[str]:
     """A table: a row a search, a column a criterion, their means below."""

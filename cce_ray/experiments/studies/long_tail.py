@@ -8,7 +8,7 @@ from cce_ray.experiments.grid.grid import Column, Grid, Quick, Row
 
 RATIOS = (1, 10, 50)
 SETS = ("cifar10", "mnist")
-ESTIMATE = {"pseudo_labels.prior": "estimate"}
+_ESTIMATE = {"pseudo_labels.prior": "estimate"}
 
 
 def column(name: str, ratio: int) -> Column:
@@ -36,9 +36,9 @@ run = Grid(
         "kmeans": Row("k-means", {"method": "kmeans"}),
         "uniform": Row("CCE+, uniform prior", {"method": "cce_plus"}),
         "slack": Row("CCE+, slack 0.5", {"method": "cce_plus", "pseudo_labels.prior_slack": 0.5}),
-        "estimate": Row("CCE+, estimated prior", {"method": "cce_plus", **ESTIMATE}),
+        "estimate": Row("CCE+, estimated prior", {"method": "cce_plus", **_ESTIMATE}),
         "shannon": Row("shannon, uniform prior", {"method": "shannon"}),
-        "shannon-estimate": Row("shannon, estimated prior", {"method": "shannon", **ESTIMATE}),
+        "shannon-estimate": Row("shannon, estimated prior", {"method": "shannon", **_ESTIMATE}),
     },
     columns={f"{name}-{ratio}": column(name, ratio) for name in SETS for ratio in RATIOS},
     cell=lambda row, column: Cell("features", {"optimizer.batch_size": 125}),

@@ -28,7 +28,7 @@ SCOPES = {
     "rank, 4 workers": ("rank", 4),
     "dataset": ("dataset", 1),
 }
-MEANING = (
+_MEANING = (
     "`batch`: the clusters of every global batch are balanced, whatever the number of workers. `rank`: each",
     "worker balances its own part of the batch alone; nothing has to be gathered for EM, and smaller parts",
     "balance more strictly than the data are. `dataset`: the labels of all training samples are estimated",
@@ -36,7 +36,7 @@ MEANING = (
 )
 
 
-def train_ranks(run: str, file: Path | None, scope: str, size: int) -> dict[str, Any]:
+def _train_ranks(run: str, file: Path | None, scope: str, size: int) -> dict[str, Any]:
     """Accuracies of the seeds and mean seconds of the training steps."""
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"pseudo_labels.scope={scope}", "runtime.threads=1", "tracking.enabled=false"]
@@ -55,8 +55,8 @@ def train_ranks(run: str, file: Path | None, scope: str, size: int) -> dict[str,
     return found
 
 
-def one_rank(rank: int, size: int, folder: str, run: str, overrides: list[str]) -> dict[str, Any]:
-    """What `train_ranks` starts: all seeds, one after the other."""
+def _one_rank(rank: int, size: int, folder: str, run: str, overrides: list[str]) -> dict[str, Any]:
+    """What `_train_ranks` starts: all seeds, one after the other."""
     import torch
 
     from cce_ray.data import load_dataset
@@ -90,7 +90,7 @@ def page(found: dict[str, dict[str, dict[str, Any]]], commit: str | None, device
         f"a process. Accuracy: mean ± standard deviation over {SEEDS} seeds (0 to {SEEDS - 1}) of the runs",
         "`jobs/runs/*.yaml`, in which only `pseudo_labels.scope` was changed.",
         "",
-        *MEANING,
+        *_MEANING,
         "",
         "| scope | " + " | ".join(found) + " |",
         "|---|" + "---|" * len(found),
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--meet", default="")
     wanted = parser.parse_args()
     if wanted.rank is not None:
-        done = one_rank(wanted.rank, wanted.size, wanted.meet, wanted.data, wanted.overrides)
+        done = _one_rank(wanted.rank, wanted.size, wanted.meet, wanted.data, wanted.overrides)
         sys.stdout.write(json.dumps(done) + "\n")
         return
     from cce_ray.tracking import device_name, git_commit
@@ -126,7 +126,7 @@ def main() -> None:
         present = file is None or file.exists()
         found[title] = {}
         for label, (scope, size) in SCOPES.items() if present else ():
-            found[title][label] = train_ranks(run, file, scope, size)
+            found[title][label] = _train_ranks(run, file, scope, size)
             sys.stderr.write(f"{title}, {label}: {found[title][label]}\n")
     import torch
 

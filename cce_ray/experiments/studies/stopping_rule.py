@@ -21,14 +21,14 @@ from typing import Any
 from cce_ray.report import SERIES, dress, new_figure, to_png
 
 SEEDS = 6
-EM_ITERATIONS = (10, 30, 100, 300)
+_EM_ITERATIONS = (10, 30, 100, 300)
 EM = "pseudo_labels.solver=em pseudo_labels.tolerance=0 pseudo_labels.max_iterations="
-RULES = {f"EM {n}": f"{EM}{n}" for n in EM_ITERATIONS} | {
+_RULES = {f"EM {n}": f"{EM}{n}" for n in _EM_ITERATIONS} | {
     "gap 1e-2": "pseudo_labels.gap_tolerance=1e-2 pseudo_labels.tolerance=0 "
     "pseudo_labels.max_iterations=1000",
     "exact": "pseudo_labels.solver=exact pseudo_labels.gap_tolerance=1e-7",
 }
-DEFAULTS = (
+_DEFAULTS = (
     "## What follows",
     "",
     "- A linear model on good features wants the minimum: the smaller the gap the better, down to 1e-2, and",
@@ -48,7 +48,7 @@ SETS: list[tuple[str, str, str | None, tuple[float, ...]]] = [
 def measure(run: str, file: Path | None, weight: float, rule: str, seeds: int) -> dict[str, Any]:
     """Accuracies, mean certified gap and seconds a seed of one cell, on one thread."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = [*RULES[rule].split(), f"method.fairness_weight={weight}", "runtime.threads=1"]
+        settings = [*_RULES[rule].split(), f"method.fairness_weight={weight}", "runtime.threads=1"]
         settings += [f"output_dir={folder}/run", *([f"data.path={file}"] if file else [])]
         command = [sys.executable, "-m", "cce_ray.cli", "train", run, "--json", "--no-tracking"]
         command += ["--seeds", str(seeds), *(part for setting in settings for part in ("--set", setting))]
@@ -74,7 +74,7 @@ def measure(run: str, file: Path | None, weight: float, rule: str, seeds: int) -
     }
 
 
-def measure_all(data: Path, seeds: int, jobs: int) -> dict[str, list[dict[str, Any]]]:
+def _measure_all(data: Path, seeds: int, jobs: int) -> dict[str, list[dict[str, Any]]]:
     """{title: cells}; no cells for a set whose file is absent."""
     found: dict[str, list[dict[str, Any]]] = {}
     with ThreadPoolExecutor(jobs) as pool:
@@ -83,7 +83,7 @@ def measure_all(data: Path, seeds: int, jobs: int) -> dict[str, list[dict[str, A
             file = (data / name).absolute() if name else None
             present = file is None or file.exists()
             cells = (
-                [(run, file, weight, rule, seeds) for weight in weights for rule in RULES] if present else []
+                [(run, file, weight, rule, seeds) for weight in weights for rule in _RULES] if present else []
             )
             waiting[title] = [pool.submit(measure, *cell) for cell in cells]
         for title, cells_of in waiting.items():
@@ -116,13 +116,13 @@ def page(found: dict[str, list[dict[str, Any]]], seeds: int) -> str:
         weights = list(dict.fromkeys(cell["weight"] for cell in cells))
         heads = [f"λ = {weight:g}: accuracy | gap" for weight in weights]
         lines += [f"| rule | {' | '.join(heads)} |", f"|---|{'---|---|' * len(weights)}"]
-        for rule in RULES:
+        for rule in _RULES:
             row = [cell for cell in cells if cell["rule"] == rule]
             if not row:
                 continue
             shown = [f"{c['accuracy']:.3f} ± {c['sd']:.3f} | {c['gap']:.1e}" for c in row]
             lines.append(f"| {rule} | {' | '.join(shown)} |")
-    return "\n".join([*lines, "", *DEFAULTS]) + "\n"
+    return "\n".join([*lines, "", *_DEFAULTS]) + "\n"
 
 
 def picture(found: dict[str, list[dict[str, Any]]]) -> bytes:
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     measured = options.output / "stopping_rule.json"
     if not options.render:
-        found = measure_all(options.data, options.seeds, options.jobs)
+        found = _measure_all(options.data, options.seeds, options.jobs)
         measured.write_text(json.dumps(found, indent=1), encoding="utf-8")
     found = json.loads(measured.read_text(encoding="utf-8"))
     (options.output / "stopping_rule.md").write_text(page(found, options.seeds), encoding="utf-8")

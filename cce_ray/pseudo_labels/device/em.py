@@ -28,12 +28,12 @@ from cce_ray.pseudo_labels.problem import START_FLOOR
 
 # The edge between one launch and two an iteration. One program uses one multiprocessor, but a launch costs
 # microseconds. An estimate: to be measured with tests/benchmarks/bench_device_em.py.
-ONE_LAUNCH_POINTS = 1024
+_ONE_LAUNCH_POINTS = 1024
 ONE_LAUNCH_CLUSTERS = 64
 # What one program holds of a (padded) matrix in registers: 128 bytes a thread, eight warps.
-REGISTER_BYTES = 32768
+_REGISTER_BYTES = 32768
 # Up to this many bytes of a (padded) row, one thread owns it.
-NARROW_BYTES = 128
+_NARROW_BYTES = 128
 # A row is part of one tile; a wider one does not fit the registers of a program.
 TRITON_CLUSTERS = 32768
 # Blocks get more rows until there are about this many warps' worth of blocks. That depends on the problem
@@ -131,7 +131,7 @@ def choose_kernel(probs: Tensor) -> Kernel:
     num_points, num_clusters = probs.shape
     if not _triton_runs_on(probs.device) or num_clusters > TRITON_CLUSTERS:
         return "torch"
-    if num_points <= ONE_LAUNCH_POINTS and num_clusters <= ONE_LAUNCH_CLUSTERS:
+    if num_points <= _ONE_LAUNCH_POINTS and num_clusters <= ONE_LAUNCH_CLUSTERS:
         return "one_launch"
     return "several_launches"
 
@@ -242,9 +242,9 @@ class Tile:
 def one_launch_tile(num_points: int, num_clusters: int, item_bytes: int = 4) -> Tile:
     """All rows if the one program can hold them in registers, else as many as it can."""
     width = _power_of_two(num_clusters)
-    axis = 0 if width * item_bytes <= NARROW_BYTES else 1
+    axis = 0 if width * item_bytes <= _NARROW_BYTES else 1
     rows = max(_power_of_two(num_points), 32 if axis == 0 else 1)
-    rows = min(rows, REGISTER_BYTES // (width * item_bytes))
+    rows = min(rows, _REGISTER_BYTES // (width * item_bytes))
     return Tile(rows, width, axis, max(rows * width * item_bytes // 4096, 1))
 
 
@@ -252,7 +252,7 @@ def several_launches_tile(num_clusters: int, item_bytes: int = 4) -> Tile:
     """Small: many programs on one multiprocessor hide each other's waits for memory."""
     width = _power_of_two(num_clusters)
     row_bytes = width * item_bytes
-    if row_bytes <= NARROW_BYTES:
+    if row_bytes <= _NARROW_BYTES:
         return Tile(max(128, 4096 // row_bytes), width, 0, 4)
     warps = min(max(row_bytes // 4096, 1), 16)
     return Tile(max(2048 * warps // row_bytes, 1), width, 1, warps)

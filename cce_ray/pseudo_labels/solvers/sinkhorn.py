@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LARGEST_EXPONENT = 600.0
+_LARGEST_EXPONENT = 600.0
 """Entries of the kernel are at least exp(-this): each stays positive, so that every scaling exists."""
 
 
@@ -69,4 +69,4 @@ def hardened(labels: np.ndarray) -> np.ndarray:
 def _kernel(probs: np.ndarray, sharpness: float) -> np.ndarray:
     logs = sharpness * np.log(np.maximum(probs.astype(np.float64), np.finfo(np.float64).tiny))
     logs -= logs.max(1, keepdims=True)
-    return np.exp(np.maximum(logs, -LARGEST_EXPONENT))
+    return np.exp(np.maximum(logs, -_LARGEST_EXPONENT))

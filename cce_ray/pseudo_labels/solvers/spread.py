@@ -15,7 +15,7 @@ from cce_ray.pseudo_labels.solvers.driver import Limits, Reason, iterate
 from cce_ray.pseudo_labels.solvers.em import EM, OBJECTIVE, Means
 from cce_ray.pseudo_labels.solvers.em_rows import Rows
 
-Gather = Callable[[np.ndarray, list[int]], np.ndarray]
+_Gather = Callable[[np.ndarray, list[int]], np.ndarray]
 """(own, counts) -> the rows of all ranks in their order, of which `own` are counts[rank] (`Ranks.gather`)."""
 
 
@@ -37,7 +37,7 @@ class GatheredRows:
     """
 
     def __init__(
-        self, own: Rows | None, gather: Gather, num_points: int, num_clusters: int, size: int
+        self, own: Rows | None, gather: _Gather, num_points: int, num_clusters: int, size: int
     ) -> None:
         groups = num_groups(num_points)
         edges = [groups * rank // size for rank in range(size + 1)]

@@ -19,7 +19,7 @@ from cce_ray.training.labelling.inline import InlineLabeller
 from cce_ray.training.labelling.labeller import Labeller
 from cce_ray.training.labelling.shared import SharedLabeller
 
-NOTHING_SECONDS = 5e-4
+_NOTHING_SECONDS = 5e-4
 """A batch's labels in less than this are not worth a thought about who estimates them."""
 
 
@@ -45,12 +45,12 @@ def make_labeller(
     candidates: dict[str, Labeller] = {"inline": InlineLabeller(config)}
     if settings.backend == "auto" and helper is not None and config.method.objective:
         candidates["ray"] = HelperLabeller(config, helper, num_clusters)
-    if can_be_shared(config, context):
+    if _can_be_shared(config, context):
         candidates["shared by the ranks"] = SharedLabeller(config, context.ranks)
     return fastest(config, context, candidates, batch_size, num_clusters)
 
 
-def can_be_shared(config: RunConfig, context: RunContext) -> bool:
+def _can_be_shared(config: RunConfig, context: RunContext) -> bool:
     """Whether ranks may iterate EM together: where it is EM, of the whole batch, on the host."""
     wanted = config.pseudo_labels
     return (
@@ -79,7 +79,7 @@ def fastest(
     random = torch.Generator().manual_seed(0)
     probs = torch.randn((batch_size, num_clusters), generator=random).softmax(dim=1)
     seconds = {"inline": measured(lambda: config.method.labels(probs, config.pseudo_labels))}
-    if context.ranks.decide(seconds["inline"] < NOTHING_SECONDS)():
+    if context.ranks.decide(seconds["inline"] < _NOTHING_SECONDS)():
         return candidates["inline"]
     for name, candidate in candidates.items():
         if isinstance(candidate, HelperLabeller):
