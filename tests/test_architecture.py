@@ -129,7 +129,7 @@ FACES = {path.parent.name: face_of(path.parent.name) for path in PACKAGE.glob("*
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_other_rooms_are_entered_by_their_faces(path: Path) -> None:
-    """`from cce_ray.ROOM import NAME`, with NAME in the room's `__all__`; the console is a room of its own."""
+    """`from cce_ray.ROOM import NAME`, NAME in the room's `__all__`; the console is a room of its own."""
     own = path.relative_to(PACKAGE).parts[0]
     for name in imports_of(path):
         _, *parts = name.split(".")
