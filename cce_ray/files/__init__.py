@@ -1,24 +1,9 @@
 """Files that are written whole or not at all, and read without trusting them."""
 
-from typing import TYPE_CHECKING
-
-from cce_ray.lazy import lazy
-
-if TYPE_CHECKING:
-    from cce_ray.files.atomic import replacing, write_text
-    from cce_ray.files.records import read_record, write_json
-    from cce_ray.files.tensor_file import read_tensors, write_tensors
-    from cce_ray.files.yaml_file import UniqueKeyLoader, read_yaml
-else:
-    __getattr__ = lazy(
-        __name__,
-        {
-            "atomic": ["replacing", "write_text"],
-            "records": ["read_record", "write_json"],
-            "tensor_file": ["read_tensors", "write_tensors"],
-            "yaml_file": ["UniqueKeyLoader", "read_yaml"],
-        },
-    )
+from cce_ray.files.atomic import replacing, write_text
+from cce_ray.files.records import read_record, write_json
+from cce_ray.files.tensor_file import read_tensors, write_tensors
+from cce_ray.files.yaml_file import UniqueKeyLoader, read_yaml
 
 __all__ = [
     "UniqueKeyLoader",

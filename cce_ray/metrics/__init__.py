@@ -1,8 +1,5 @@
 """Metrics: scores that need labels (`clustering`) and criteria that need none (`unsupervised`)."""
 
-from typing import TYPE_CHECKING
-
-from cce_ray.lazy import lazy
 from cce_ray.metrics.clustering import (
     MatchedConfusion,
     clustering_scores,
@@ -21,6 +18,7 @@ from cce_ray.metrics.shared_space import (
     principal_components,
 )
 from cce_ray.metrics.unsupervised import (
+    FEW_USED,
     USED_SHARE,
     cluster_sizes,
     collapse_warning,
@@ -29,17 +27,6 @@ from cce_ray.metrics.unsupervised import (
     stability,
     used_clusters,
 )
-
-if TYPE_CHECKING:
-    from cce_ray.metrics.unsupervised import FEW_USED
-else:
-    __getattr__ = lazy(
-        __name__,
-        {
-            "unsupervised": ["FEW_USED"],
-        },
-    )
-
 
 __all__ = [
     "FEW_USED",

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 from cce_ray.lazy import lazy
 from cce_ray.tracking.base import NullRun, NullTracker, Status, TrackedRun, Tracker
+from cce_ray.tracking.environment import device_name, environment_tags, git_commit
+from cce_ray.tracking.location import Location, check, locate
 from cce_ray.tracking.tracking_settings import TrackingSettings
 
 if TYPE_CHECKING:
-    from cce_ray.tracking.environment import device_name, environment_tags, git_commit
-    from cce_ray.tracking.location import Location, check, locate
     from cce_ray.tracking.mlflow_loading import download_model
 else:
     __getattr__ = lazy(
         __name__,
         {
-            "environment": ["device_name", "environment_tags", "git_commit"],
-            "location": ["Location", "check", "locate"],
             "mlflow_loading": ["download_model"],
         },
     )
