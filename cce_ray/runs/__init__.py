@@ -3,23 +3,23 @@
 from typing import TYPE_CHECKING
 
 from cce_ray.lazy import lazy
+from cce_ray.runs.folder import (
+    CONFIG_FILE,
+    check_same_run,
+    free_names,
+    latest,
+    locked,
+    matching,
+    numbered,
+    occupied,
+    open_folder,
+)
 from cce_ray.runs.listener import Listener, LogListener
 from cce_ray.runs.named import load_run
 
 if TYPE_CHECKING:
     from cce_ray.runs.artifacts import label_command, launcher, short, ui_command
     from cce_ray.runs.embedding import embed_file
-    from cce_ray.runs.folder import (
-        CONFIG_FILE,
-        check_same_run,
-        free_names,
-        latest,
-        locked,
-        matching,
-        numbered,
-        occupied,
-        open_folder,
-    )
     from cce_ray.runs.prediction import load_model, predict_data, predict_file
     from cce_ray.runs.run import SUMMARY_FILE, check_fits, final_metrics, run_training
     from cce_ray.runs.seeds import (
@@ -42,17 +42,6 @@ else:
         {
             "artifacts": ["label_command", "launcher", "short", "ui_command"],
             "embedding": ["embed_file"],
-            "folder": [
-                "CONFIG_FILE",
-                "check_same_run",
-                "free_names",
-                "latest",
-                "locked",
-                "matching",
-                "numbered",
-                "occupied",
-                "open_folder",
-            ],
             "prediction": ["load_model", "predict_data", "predict_file"],
             "run": ["SUMMARY_FILE", "check_fits", "final_metrics", "run_training"],
             "seeds": [
