@@ -14,7 +14,7 @@ from cce_ray.doctor.machine import bytecode, cpus, disk, memory, shared_memory, 
 def test_cpus_of_a_container_and_of_openmp(
     files: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cce_ray.pseudo_labels.mappers.available_cores", lambda: 8)
+    monkeypatch.setattr("cce_ray.pseudo_labels.available_cores", lambda: 8)
     files(cpu_max="max 100000")
     assert cpus().ok
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
