@@ -14,16 +14,18 @@ from cce_ray.lazy import lazy
 from cce_ray.version import __version__
 
 if TYPE_CHECKING:
-    from cce_ray.api import load_model, predict, train, tune
+    from cce_ray.api import predict, train, tune
     from cce_ray.config import RunConfig
     from cce_ray.pseudo_labels import estimate_pseudo_labels
+    from cce_ray.runs import load_model
 else:
     __getattr__ = lazy(
         __name__,
         {
-            "api": ["load_model", "predict", "train", "tune"],
+            "api": ["predict", "train", "tune"],
             "config": ["RunConfig"],
             "pseudo_labels": ["estimate_pseudo_labels"],
+            "runs": ["load_model"],
         },
     )
 

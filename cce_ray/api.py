@@ -1,4 +1,4 @@
-"""What a program calls: train, tune, predict, load_model. `import cce_ray` exports them.
+"""What a program calls: train, tune, predict. `import cce_ray` exports them.
 
 Each function loads torch and Ray only when it is called, and then only if it needs them.
 """
@@ -136,7 +136,7 @@ def predict(
         ValueError: one line, for a model or data that cannot be used or do not fit each other.
     """
     from cce_ray.models import Model
-    from cce_ray.runs import LogListener, predict_data
+    from cce_ray.runs import LogListener, load_model, predict_data
 
     trained = model if isinstance(model, Model) else load_model(model, device=device)
     if isinstance(data, str | Path):
@@ -144,22 +144,3 @@ def predict(
     if changes:
         raise ValueError(f"changes: {next(iter(changes))} is of no use to samples in memory; leave it out")
     return trained.predict(data)
-
-
-def load_model(where: str | Path, *, device: str = "auto") -> Model:
-    """The trained model of a run's output folder, of a model file, or of an MLflow URI (models:/NAME/1).
-
-    Args:
-        where: the folder, the file or the URI.
-        device: auto, cpu or cuda.
-
-    Returns:
-        Model: with `predict(samples) -> Labels`, `num_clusters`, `input_shape` and `metadata`.
-
-    Raises:
-        ValueError: one line, if there is no such model, it is damaged or of a newer version, or the device is
-            not there.
-    """
-    from cce_ray.runs import load_model
-
-    return load_model(where, device=device)

@@ -18,7 +18,7 @@ Fields = Mapping[str, FieldInfo]
 
 
 def explain(error: ValidationError, fields: Fields) -> str:
-    """One line: dotted key, value, what is wanted; an unknown key with the nearest known one."""
+    """One line: dotted key, value, what it takes; an unknown key with the nearest known one."""
     problems: dict[str, list[Any]] = {}
     for problem in error.errors(include_url=False):
         problems.setdefault(_key_of(problem, fields), []).append(problem)

@@ -101,6 +101,9 @@ def load_model(where: str | Path, *, device: str = "auto") -> Model:
         where: the folder, the file or the URI.
         device: auto, cpu or cuda.
 
+    Returns:
+        Model: with `predict(samples) -> Labels`, `num_clusters`, `input_shape` and `metadata`.
+
     Raises:
         ValueError: one line, if there is no such model, it is damaged or of a newer version, or the device is
             not there.

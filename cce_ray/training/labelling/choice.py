@@ -52,12 +52,12 @@ def make_labeller(
 
 def _can_be_shared(config: RunConfig, context: RunContext) -> bool:
     """Whether ranks may iterate EM together: where it is EM, of the whole batch, on the host."""
-    wanted = config.pseudo_labels
+    settings: PseudoLabelSettings = config.pseudo_labels
     return (
         context.ranks.size > 1
-        and wanted.scope == "batch"
-        and wanted.gap_tolerance is None  # with one, auto may be another solver
-        and wanted.can_solve(config.method.objective, "spread", known_labels=config.supervision.enabled)
+        and settings.scope == "batch"
+        and settings.gap_tolerance is None  # with one, auto may be another solver
+        and settings.can_solve(config.method.objective, "spread", known_labels=config.supervision.enabled)
         and context.device.type == "cpu"
     )
 
@@ -92,8 +92,8 @@ def fastest(
     for name in order[1:]:
         if context.ranks.decide(seconds[name] < seconds[chosen])():
             chosen = name
-    told = ", ".join(f"{name} {1000 * seconds[name]:.2g} ms" for name in order)
-    context.note(f"pseudo-labels of a batch: {chosen} (measured: {told})")
+    times = ", ".join(f"{name} {1000 * seconds[name]:.2g} ms" for name in order)
+    context.note(f"pseudo-labels of a batch: {chosen} (measured: {times})")
     return candidates[chosen]
 
 
